@@ -1,0 +1,257 @@
+//! The program: on this machine by itself, or as the server or a client of several machines.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use dp_client::ClientArgs;
+use dp_server::{Server, ServerArgs};
+use http_load::site::Site;
+use http_load::{Loader, Plan, Report, Target};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+
+/// How long the worker processes of this machine may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+const EXAMPLES: &str = "\
+Examples:
+  http-load                                        loads a small site of its own
+  http-load --url http://127.0.0.1:8080/ -n 50000  loads yours, from processes on this machine
+  http-load --url http://127.0.0.1:8080/ -z 10s -q 500
+
+On several machines, one server and a client on each:
+  http-load server --bind 0.0.0.0:8147 --workers 3 --url http://site.example/ -n 300000 -c 90
+  http-load client --server master.example:8147
+
+The exit status is 0 when every worker did its share, whatever the answers were.";
+
+/// Loads an HTTP server from many processes or machines at once, and says how fast it answered.
+///
+/// Requests go over keep-alive connections. Latency counts from sending a request to the last byte of
+/// its answer, and is merged exactly over all workers.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    here: Here,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Waits for workers on other machines, has them load the URL, prints the table, sends them home
+    Server {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        load: LoadArgs,
+    },
+    /// Sends from this machine what the server tells it to
+    Client(ClientArgs),
+}
+
+#[derive(Debug, Args)]
+struct Here {
+    /// Worker processes on this machine [default: one for each core]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load")]
+struct LoadArgs {
+    /// What to load, http:// only [default: a small site that this program serves itself]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// How many requests, over all workers
+    #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
+    requests: NonZeroU64,
+    /// Go on for that long instead, such as 10s or 2m
+    #[arg(short = 'z', long, value_name = "TIME", value_parser = duration, conflicts_with = "requests")]
+    duration: Option<Duration>,
+    /// How many connections, over all workers; each worker has at least one
+    #[arg(short, long, value_name = "N", default_value = "50")]
+    connections: NonZeroU64,
+    /// Requests for each second, over all workers; a request that had to wait for a free connection
+    /// counts from when it was due [default: as fast as it goes]
+    #[arg(short = 'q', long, value_name = "HZ", value_parser = rate)]
+    rate: Option<f64>,
+    /// How long one request may take
+    #[arg(short, long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    timeout: Duration,
+    /// The method
+    #[arg(short, long, default_value = "GET")]
+    method: String,
+    /// A header of every request; may be given more than once
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The body of every request
+    #[arg(short = 'd', long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    body: String,
+}
+
+fn duration(text: &str) -> anyhow::Result<Duration> {
+    let duration: jiff::SignedDuration = text.parse()?;
+    let duration = Duration::try_from(duration).context("a time cannot be negative")?;
+    ensure!(duration > Duration::ZERO, "a time has to be above zero");
+    Ok(duration)
+}
+
+fn rate(text: &str) -> anyhow::Result<f64> {
+    let rate_hz: f64 = text.parse()?;
+    ensure!((0.001..=1e9).contains(&rate_hz), "a rate is between 0.001 and 1000000000");
+    Ok(rate_hz)
+}
+
+impl LoadArgs {
+    fn plan(self, url: String) -> anyhow::Result<Plan> {
+        let plan = Plan {
+            url,
+            method: self.method,
+            headers: self.headers,
+            body: self.body,
+            requests: self.requests.get(),
+            duration: self.duration,
+            connections: self.connections.get(),
+            rate_hz: self.rate,
+            timeout: self.timeout,
+        };
+        // What cannot be sent is said here and now, not by every worker.
+        Target::new(&plan)?;
+        Ok(plan)
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    tokio::runtime::Runtime::new()?.block_on(async {
+        match cli.role {
+            None => finish(&here(cli.here).await?),
+            Some(Role::Server { server, load }) => finish(&lead(server, load).await?),
+            Some(Role::Client(client)) => {
+                client.builder::<Loader>().run().await?;
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Prints the report; fails when it is not complete.
+fn finish(report: &Report) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    write!(output, "{report}")?;
+    output.flush()?;
+    ensure!(report.complete(), "the load is not complete: workers were lost or failed");
+    Ok(())
+}
+
+/// Everything on this machine: the master in this process, each worker in a process of its own.
+async fn here(here: Here) -> anyhow::Result<Report> {
+    let mut load = here.load;
+    let workers = here.workers.or_else(|| std::thread::available_parallelism().ok());
+    let workers = workers.map_or(1, NonZeroUsize::get);
+    let (url, _site) = match load.url.take() {
+        Some(url) => (url, None),
+        None => {
+            let site = Site::start().await.context("cannot serve a site to load")?;
+            (site.url(), Some(site))
+        }
+    };
+    let plan = load.plan(url)?;
+
+    let server = Server::<Loader>::builder().bind("127.0.0.1:0").workers(workers).start().await?;
+    let mut clients = Clients::start(server.local_addr(), workers)?;
+    let master = tokio::select! {
+        master = server.ready() => master?,
+        ended = clients.next_ended() => bail!("a worker process did not join: {ended:?}"),
+        () = tokio::time::sleep(READY_WITHIN) => bail!("no worker processes within {READY_WITHIN:?}"),
+    };
+    let report = master.attack(&plan).await?;
+    server.shutdown().await?;
+    clients.expect_success().await?;
+    Ok(report)
+}
+
+/// The master of workers on other machines.
+async fn lead(server: ServerArgs, mut load: LoadArgs) -> anyhow::Result<Report> {
+    let Some(url) = load.url.take() else {
+        // This machine's loopback, the default, would be another one on each worker's machine.
+        Cli::command().error(ErrorKind::MissingRequiredArgument, "`server` needs --url").exit()
+    };
+    let plan = load.plan(url)?;
+    let server = server.builder::<Loader>().start().await?;
+    eprintln!("waiting for workers at {}", server.local_addr());
+    let master = server.ready().await?;
+    let report = master.attack(&plan).await?;
+    server.shutdown().await?;
+    Ok(report)
+}
+
+/// This program's worker processes. They are killed when this is dropped.
+struct Clients(JoinSet<(String, std::io::Result<ExitStatus>)>);
+
+impl Clients {
+    fn start(server: SocketAddr, workers: usize) -> anyhow::Result<Self> {
+        let mut clients = Self(JoinSet::new());
+        let itself = std::env::current_exe().context("cannot find this program")?;
+        for number in 1..=workers {
+            let id = format!("w{number}");
+            let mut child: Child = Command::new(&itself)
+                .args(["client", "--server", &server.to_string(), "--id", &id, "--workers", "1"])
+                .stdin(Stdio::null())
+                .kill_on_drop(true)
+                .spawn()
+                .with_context(|| format!("cannot start worker process {id}"))?;
+            clients.0.spawn(async move { (id, child.wait().await) });
+        }
+        Ok(clients)
+    }
+
+    async fn next_ended(&mut self) -> Option<(String, std::io::Result<ExitStatus>)> {
+        // A task that waits neither panics nor is aborted.
+        self.0.join_next().await?.ok()
+    }
+
+    async fn expect_success(mut self) -> anyhow::Result<()> {
+        while let Some((id, status)) = self.next_ended().await {
+            let status = status?;
+            ensure!(status.success(), "worker process {id} ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units_and_are_above_zero() {
+        assert_eq!(duration("1500ms").unwrap(), Duration::from_millis(1_500));
+        assert_eq!(duration("2m").unwrap(), Duration::from_secs(120));
+        assert!(duration("0s").is_err());
+        assert!(duration("-1s").is_err());
+        assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_above_zero() {
+        assert!(rate("0").is_err());
+        assert!(rate("NaN").is_err());
+        assert_eq!(rate("2.5").unwrap(), 2.5);
+    }
+}
