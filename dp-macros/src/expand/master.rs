@@ -1,0 +1,116 @@
+//! `GreeterMasterWorker`: the broadcaster over a group of workers.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::Ident;
+
+use super::{Expansion, hygienic, stub};
+use crate::model::Worker;
+
+fn field() -> Ident {
+    Ident::new("__dp_group", Span::call_site())
+}
+
+fn inner(expansion: &Expansion) -> TokenStream {
+    let (krate, self_ty) = (&expansion.worker.krate, &expansion.worker.self_ty);
+    quote!(#krate::Group<#self_ty>)
+}
+
+pub(super) fn item(expansion: &Expansion) -> TokenStream {
+    let docs = format!(
+        "Calls to every `{}` of a group: its `#[remote]` methods, each of which returns a \
+         `Broadcast`, and its `#[schedule]` methods.",
+        expansion.worker.name
+    );
+    stub::item(
+        expansion,
+        &expansion.master,
+        &field(),
+        &inner(expansion),
+        &docs,
+    )
+}
+
+/// The schedules stand apart from the rest: their bodies are the user's, and so are their lints.
+pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
+    let Expansion { worker, master, .. } = expansion;
+    let Worker {
+        cfgs, schedules, ..
+    } = worker;
+    if schedules.is_empty() {
+        return None;
+    }
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let methods = schedules.iter().map(|schedule| &schedule.item);
+    Some(quote! {
+        #(#cfgs)*
+        #[allow(missing_docs, private_bounds, private_interfaces, unreachable_pub)]
+        impl #impls #master #types #clause {
+            #(#methods)*
+        }
+    })
+}
+
+pub(super) fn expand(expansion: &Expansion) -> TokenStream {
+    let Expansion { worker, master, .. } = expansion;
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let numbers = stub::methods(stub::REMOTE);
+    let in_process = in_process(worker);
+    let methods = worker
+        .remotes
+        .iter()
+        .map(|one| stub::method(worker, one, &field(), "broadcast", "Broadcast", &numbers));
+    let wrapper = stub::wrapper(expansion, master, &field(), &inner(expansion));
+    quote! {
+        impl #impls #master #types #clause {
+            #in_process
+            #(#methods)*
+        }
+
+        #wrapper
+    }
+}
+
+fn in_process(worker: &Worker) -> TokenStream {
+    let Worker {
+        krate,
+        private,
+        self_ty,
+        server,
+        ..
+    } = worker;
+    let [state, workers, constructor] =
+        ["state", "workers", "constructor"].map(|name| hygienic(name, Span::call_site()));
+    let constructor_type = quote! {
+        impl ::core::ops::Fn(&#krate::WorkerInfo) -> #self_ty
+            + ::core::marker::Send + ::core::marker::Sync + 'static
+    };
+    match server {
+        None => quote! {
+            /// A group of `workers` workers in this process, with the ids `w1`, `w2` and so on.
+            ///
+            /// Everything happens as over a network, by the same code; `constructor` makes each
+            /// worker, and makes it anew after a panic.
+            pub fn in_process(
+                #workers: ::core::primitive::usize,
+                #constructor: #constructor_type,
+            ) -> Self {
+                ::core::convert::From::from(#private::in_process((), #workers, #constructor))
+            }
+        },
+        Some(server) => quote! {
+            /// A group of `workers` workers in this process, with the ids `w1`, `w2` and so on,
+            /// and with `state` as the state of their server.
+            ///
+            /// Everything happens as over a network, by the same code; `constructor` makes each
+            /// worker, and makes it anew after a panic.
+            pub fn in_process_with(
+                #state: #server,
+                #workers: ::core::primitive::usize,
+                #constructor: #constructor_type,
+            ) -> Self {
+                ::core::convert::From::from(#private::in_process(#state, #workers, #constructor))
+            }
+        },
+    }
+}

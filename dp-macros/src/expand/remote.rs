@@ -1,0 +1,52 @@
+//! `GreeterRemoteWorker`: the stub for one worker.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::Ident;
+
+use super::{Expansion, stub};
+
+fn field() -> Ident {
+    Ident::new("__dp_stub", Span::call_site())
+}
+
+fn inner(expansion: &Expansion) -> TokenStream {
+    let (krate, self_ty) = (&expansion.worker.krate, &expansion.worker.self_ty);
+    quote!(#krate::Stub<#self_ty>)
+}
+
+pub(super) fn item(expansion: &Expansion) -> TokenStream {
+    let docs = format!(
+        "Calls to one `{}`, wherever it lives: its `#[remote]` methods, each of which returns a \
+         `Call`.",
+        expansion.worker.name
+    );
+    stub::item(
+        expansion,
+        &expansion.remote,
+        &field(),
+        &inner(expansion),
+        &docs,
+    )
+}
+
+pub(super) fn expand(expansion: &Expansion) -> TokenStream {
+    let Expansion { worker, remote, .. } = expansion;
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let numbers = stub::methods(stub::REMOTE);
+    let methods = worker
+        .remotes
+        .iter()
+        .map(|one| stub::method(worker, one, &field(), "call", "Call", &numbers));
+    let enumeration = stub::numbers(&numbers, &worker.remotes);
+    let wrapper = stub::wrapper(expansion, remote, &field(), &inner(expansion));
+    quote! {
+        #enumeration
+
+        impl #impls #remote #types #clause {
+            #(#methods)*
+        }
+
+        #wrapper
+    }
+}

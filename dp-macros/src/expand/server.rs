@@ -1,0 +1,72 @@
+//! `GreeterServer`: the stub behind `ctx.server()`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::Ident;
+
+use super::{Expansion, stub};
+
+fn field() -> Ident {
+    Ident::new("__dp_handle", Span::call_site())
+}
+
+fn inner(expansion: &Expansion) -> TokenStream {
+    let (private, self_ty) = (&expansion.worker.private, &expansion.worker.self_ty);
+    quote!(#private::ServerHandle<#self_ty>)
+}
+
+pub(super) fn item(expansion: &Expansion) -> TokenStream {
+    if !expansion.worker.has_server_stub {
+        return TokenStream::new();
+    }
+    let docs = format!(
+        "Calls from a `{}` to its server: the `#[on_server]` functions, each of which returns a \
+         `Call`.",
+        expansion.worker.name
+    );
+    stub::item(
+        expansion,
+        &expansion.server,
+        &field(),
+        &inner(expansion),
+        &docs,
+    )
+}
+
+pub(super) fn expand(expansion: &Expansion) -> TokenStream {
+    let Expansion { worker, server, .. } = expansion;
+    if !worker.has_server_stub {
+        return TokenStream::new();
+    }
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let field = field();
+    let inner = inner(expansion);
+    let numbers = stub::methods(stub::SERVER);
+    let methods = worker
+        .server_functions
+        .iter()
+        .map(|one| stub::method(worker, one, &field, "call_server", "Call", &numbers));
+    let enumeration = stub::numbers(&numbers, &worker.server_functions);
+    let name = server.to_string();
+    quote! {
+        #enumeration
+
+        impl #impls #server #types #clause {
+            #(#methods)*
+        }
+
+        #[automatically_derived]
+        impl #impls ::core::convert::From<#inner> for #server #types #clause {
+            fn from(#field: #inner) -> Self {
+                Self { #field }
+            }
+        }
+
+        #[automatically_derived]
+        impl #impls ::core::fmt::Debug for #server #types #clause {
+            fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                formatter.debug_struct(#name).finish_non_exhaustive()
+            }
+        }
+    }
+}

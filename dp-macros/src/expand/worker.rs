@@ -1,0 +1,300 @@
+//! `impl DistributedWorker for Greeter`: what the library has to know, and the worker's side.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{GenericParam, Ident};
+
+use super::stub::{self, checked};
+use super::{Expansion, at, hygienic};
+use crate::model::{Function, Passing, Role, Run, RunKind, Worker};
+
+pub(super) fn expand(expansion: &Expansion) -> TokenStream {
+    let Expansion {
+        worker,
+        remote,
+        master,
+        server,
+        ..
+    } = expansion;
+    let Worker {
+        krate,
+        private,
+        self_ty,
+        ..
+    } = worker;
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let state = worker
+        .server
+        .as_ref()
+        .map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let server_stub = match worker.has_server_stub {
+        true => quote!(#server #types),
+        false => quote!(#private::NoServer<Self>),
+    };
+    let contract = contract(worker);
+    let dispatch = dispatcher(worker, &worker.remotes, stub::REMOTE);
+    let dispatch_server = dispatcher(worker, &worker.server_functions, stub::SERVER);
+    let run = run(expansion);
+    let [call, master_argument] = ["call", "master"].map(|name| hygienic(name, Span::call_site()));
+    quote! {
+        #[automatically_derived]
+        impl #impls #krate::DistributedWorker for #self_ty #clause {
+            type Remote = #remote #types;
+            type Master = #master #types;
+            type Server = #state;
+            type ServerStub = #server_stub;
+
+            fn contract() -> #krate::Contract {
+                #contract
+            }
+
+            fn dispatch(#[allow(unused_mut)] mut #call: #private::Invocation<Self>) -> #private::Invoked {
+                #dispatch
+            }
+
+            fn dispatch_server(#[allow(unused_mut)] mut #call: #private::ServerInvocation<Self>) -> #private::Invoked {
+                #dispatch_server
+            }
+
+            fn run(#master_argument: &Self::Master) -> #private::Run {
+                #run
+            }
+        }
+    }
+}
+
+fn contract(worker: &Worker) -> TokenStream {
+    let Worker { krate, .. } = worker;
+    let title = title(worker);
+    let remote = methods(worker, &worker.remotes);
+    let server = methods(worker, &worker.server_functions);
+    quote! {
+        #krate::Contract {
+            worker: #title,
+            version: match ::core::option_env!("CARGO_PKG_VERSION") {
+                ::core::option::Option::Some(version) => version,
+                ::core::option::Option::None => "",
+            },
+            methods: #remote,
+            server_methods: #server,
+        }
+    }
+}
+
+/// The name of the worker, with what its parameters stand for.
+fn title(worker: &Worker) -> TokenStream {
+    let title = worker.title();
+    let mut format = String::new();
+    let mut values = Vec::new();
+    for parameter in &worker.generics.params {
+        format.push_str(if format.is_empty() { "<{}" } else { ", {}" });
+        values.push(match parameter {
+            GenericParam::Const(parameter) => parameter.ident.to_token_stream(),
+            GenericParam::Type(parameter) => {
+                let ident = &parameter.ident;
+                quote!(::core::any::type_name::<#ident>())
+            }
+            GenericParam::Lifetime(_) => continue,
+        });
+    }
+    if values.is_empty() {
+        return quote!(::std::string::String::from(#title));
+    }
+    let format = format!("{title}{format}>");
+    quote!(::std::format!(#format, #(#values),*))
+}
+
+fn methods(worker: &Worker, functions: &[Function]) -> TokenStream {
+    let krate = &worker.krate;
+    let methods = functions.iter().filter(|one| !one.faulty).map(|one| {
+        let Function {
+            carried,
+            signature,
+            types,
+            ..
+        } = one;
+        let (cfgs, docs) = (&carried.cfgs, &carried.summary);
+        let (name, exclusive) = (one.name.unraw().to_string(), one.exclusive());
+        quote! {
+            #(#cfgs)*
+            #krate::Method {
+                name: #name,
+                signature: #signature,
+                types: #types,
+                docs: #docs,
+                exclusive: #exclusive,
+            },
+        }
+    });
+    quote! {
+        <::std::vec::Vec<#krate::Method> as ::core::convert::From<_>>::from([#(#methods)*])
+    }
+}
+
+fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenStream {
+    let private = &worker.private;
+    let numbers = stub::methods(numbers);
+    let [call, method] = ["call", "method"].map(|name| hygienic(name, Span::call_site()));
+    let arms = functions
+        .iter()
+        .filter(|one| !one.faulty)
+        .map(|one| arm(worker, one, &numbers));
+    quote! {
+        match #call.method() {
+            #(#arms)*
+            #method => #private::unknown_method(#method),
+        }
+    }
+}
+
+/// Decodes the arguments of one function, calls it, and encodes what it returns.
+///
+/// The tokens stand where the function's name does, so that the compiler says there what it has to
+/// say, such as that the future is not `Send`.
+fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
+    let Worker {
+        private, self_ty, ..
+    } = worker;
+    let Function {
+        carried,
+        name,
+        is_async,
+        arguments,
+        output,
+        role,
+        ..
+    } = one;
+    let cfgs = &carried.cfgs;
+    let span = name.span();
+    let [call, method] = ["call", "method"].map(|name| hygienic(name, Span::call_site()));
+    let mut names = Vec::new();
+    let mut decode = Vec::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        let Some(passing) = &argument.passing else {
+            continue;
+        };
+        let local = hygienic(&format!("argument{index}"), argument.ty.span());
+        let (ty, lent) = match passing {
+            Passing::Text => (quote!(::std::string::String), true),
+            Passing::Bytes => (quote!(::std::vec::Vec<::core::primitive::u8>), true),
+            Passing::Slice(ty) => {
+                let ty = checked(worker, ty, "Argument");
+                (quote!(::std::vec::Vec<#ty>), true)
+            }
+            Passing::Lent(ty) => (checked(worker, ty, "Argument"), true),
+            Passing::Owned(ty) => (checked(worker, ty, "Argument"), false),
+        };
+        decode.push(quote!(let #local = #call.argument::<#ty>()?;));
+        names.push(if lent {
+            quote!(&#local)
+        } else {
+            quote!(#local)
+        });
+    }
+    let (given, leading) = leading(role, &call, span);
+    let wait = is_async.then(|| quote_spanned!(span=> .await));
+    let function = quote_spanned!(span=> <#self_ty>::#name(#(#leading,)* #(#names),*) #wait);
+    let value = checked(worker, &output.value, "Value");
+    let reply = match output.fallible {
+        true => quote!(#private::reply_result::<#value, _>(#function)),
+        false => quote!(#private::reply::<#value>(#function)),
+    };
+    let body = quote_spanned! {span=>
+        async move {
+            #(#decode)*
+            #call.arguments_end()?;
+            #given
+            #reply
+        }
+    };
+    let boxed = at(quote!(::std::boxed::Box::pin), span);
+    quote! {
+        #(#cfgs)*
+        #method if #method == #numbers::#name as ::core::primitive::u16 => #boxed(#body),
+    }
+}
+
+/// What a function is given besides its arguments: how to get it, and the names of it.
+fn leading(role: &Role, call: &Ident, span: Span) -> (TokenStream, Vec<TokenStream>) {
+    match role {
+        Role::Remote { exclusive, context } => {
+            let worker = hygienic("worker", span);
+            let access = Ident::new(if *exclusive { "exclusive" } else { "shared" }, span);
+            match context {
+                Some(at) => {
+                    let context = hygienic("context", *at);
+                    let given = quote!(let (#worker, #context) = #call.#access(););
+                    (given, vec![quote!(#worker), quote!(#context)])
+                }
+                None => (
+                    quote!(let (#worker, _) = #call.#access();),
+                    vec![quote!(#worker)],
+                ),
+            }
+        }
+        Role::Server { state, caller } => {
+            let at = state.as_ref().map_or(span, Spanned::span);
+            let state = hygienic("state", at);
+            let mut given = quote!(let #state = #call.state(););
+            let mut leading = vec![quote!(#state)];
+            if let Some(at) = caller {
+                let caller = hygienic("caller", *at);
+                given.extend(quote!(let #caller = #call.caller();));
+                leading.push(quote!(#caller));
+            }
+            (given, leading)
+        }
+    }
+}
+
+/// What `/run` does.
+fn run(expansion: &Expansion) -> TokenStream {
+    let private = &expansion.worker.private;
+    let missing = quote!(#private::Run::missing());
+    match expansion.worker.runs.as_slice() {
+        [] => missing,
+        [one] if one.cfgs.is_empty() => run_one(expansion, one),
+        several => {
+            let several = several.iter().map(|one| {
+                let (cfgs, run) = (&one.cfgs, run_one(expansion, one));
+                quote!(#(#cfgs)* return #run;)
+            });
+            quote!(#(#several)* #missing)
+        }
+    }
+}
+
+fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
+    let Expansion {
+        worker,
+        master: master_type,
+        ..
+    } = expansion;
+    let private = &worker.private;
+    let (_, types, _) = worker.generics.split_for_impl();
+    let types = types.as_turbofish();
+    let name = &one.name;
+    let span = name.span();
+    let master = hygienic("master", Span::call_site());
+    match &one.kind {
+        RunKind::TakesArguments { signature } => quote!(#private::Run::takes_arguments(#signature)),
+        RunKind::Broadcast => {
+            quote!(#private::Run::broadcast(#master_type #types::#name(#master)))
+        }
+        RunKind::Schedule { is_async, fallible } => {
+            let wait = is_async.then(|| quote_spanned!(span=> .await));
+            let done = Ident::new(if *fallible { "run_result" } else { "run_done" }, span);
+            // The future outlives this borrow.
+            let schedule = at(quote!(#private::Run::schedule), span);
+            let body = quote_spanned! {span=>
+                { async move { #private::#done(#master_type #types::#name(&#master) #wait) } }
+            };
+            quote! {{
+                let #master = ::core::clone::Clone::clone(#master);
+                #schedule(#body)
+            }}
+        }
+    }
+}
