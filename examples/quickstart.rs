@@ -86,9 +86,15 @@ fn main() -> anyhow::Result<()> {
 /// The server process: its console is its standard input and output.
 fn server() -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        let server = Server::<Pi>::builder().bind("127.0.0.1:0").workers(CLIENTS).start().await?;
+        let server = Server::<Pi>::builder()
+            .bind("127.0.0.1:0")
+            .workers(CLIENTS)
+            .start()
+            .await?;
         println!("{LISTENING}{}", server.local_addr());
-        server.console(tokio::io::stdin(), tokio::io::stdout()).await?;
+        server
+            .console(tokio::io::stdin(), tokio::io::stdout())
+            .await?;
         server.shutdown().await?;
         Ok(())
     })
@@ -111,7 +117,9 @@ fn show() -> anyhow::Result<()> {
     let (input, output) = processes.start_server()?;
     let mut console = Console::new(input, output, deadline);
     let first = console.line()?;
-    let address = first.strip_prefix(LISTENING).context("the server did not say its address")?;
+    let address = first
+        .strip_prefix(LISTENING)
+        .context("the server did not say its address")?;
     println!("  server  process {}, at {address}", processes.last_id());
     for number in 1..=CLIENTS {
         processes.start_client(address, number)?;
@@ -126,7 +134,10 @@ fn show() -> anyhow::Result<()> {
     let lines = console.until("ok")?;
     let found = check(&lines)?;
 
-    println!("\nThat is pi to within {:.0e}. We type:\n", (found - std::f64::consts::PI).abs());
+    println!(
+        "\nThat is pi to within {:.0e}. We type:\n",
+        (found - std::f64::consts::PI).abs()
+    );
     console.say("/quit")?;
     // Not only /quit, also the end of its input lets a server go: none stays behind.
     console.hang_up();
@@ -138,20 +149,33 @@ fn show() -> anyhow::Result<()> {
 
 /// Whether the gathered results are all there and right; what the workers found.
 fn check(lines: &[String]) -> anyhow::Result<f64> {
-    let results: Vec<Vec<&str>> =
-        lines.iter().map(|line| line.split('\t').collect()).filter(|fields: &Vec<_>| fields.len() == 3).collect();
+    let results: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.split('\t').collect())
+        .filter(|fields: &Vec<_>| fields.len() == 3)
+        .collect();
     for number in 1..=CLIENTS {
         let id = format!("c{number}");
         let count = results.iter().filter(|fields| fields[0] == id).count();
         ensure!(count == 2, "{id} recorded {count} results instead of 2");
     }
-    ensure!(results.len() == 2 * CLIENTS, "{} results instead of {}", results.len(), 2 * CLIENTS);
+    ensure!(
+        results.len() == 2 * CLIENTS,
+        "{} results instead of {}",
+        results.len(),
+        2 * CLIENTS
+    );
     let found = results
         .iter()
         .find_map(|fields| fields[2].strip_prefix("together: pi = "))
         .context("nobody says what pi is")?;
-    let found: f64 = found.parse().with_context(|| format!("{found:?} is not a number"))?;
-    ensure!((found - std::f64::consts::PI).abs() < 1e-6, "{found} is not pi");
+    let found: f64 = found
+        .parse()
+        .with_context(|| format!("{found:?} is not a number"))?;
+    ensure!(
+        (found - std::f64::consts::PI).abs() < 1e-6,
+        "{found} is not pi"
+    );
     Ok(found)
 }
 
@@ -175,7 +199,10 @@ struct Processes(Vec<(String, Child)>);
 impl Processes {
     fn start_server(&mut self) -> anyhow::Result<(ChildStdin, ChildStdout)> {
         let mut command = itself()?;
-        command.arg("server").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("server")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start the server")?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         self.0.push(("server".to_owned(), child));
@@ -186,7 +213,9 @@ impl Processes {
         let id = format!("c{number}");
         let mut command = itself()?;
         command.args(["client", address, &id]).stdin(Stdio::null());
-        let child = command.spawn().with_context(|| format!("cannot start client {id}"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start client {id}"))?;
         self.0.push((id, child));
         Ok(())
     }
@@ -222,7 +251,9 @@ impl Drop for Processes {
 }
 
 fn itself() -> anyhow::Result<Command> {
-    Ok(Command::new(std::env::current_exe().context("cannot find this program")?))
+    Ok(Command::new(
+        std::env::current_exe().context("cannot find this program")?,
+    ))
 }
 
 /// The server's console, as somebody at a keyboard sees it.
@@ -243,7 +274,11 @@ impl Console {
                 }
             }
         });
-        Self { input: Some(input), lines, deadline }
+        Self {
+            input: Some(input),
+            lines,
+            deadline,
+        }
     }
 
     fn say(&mut self, command: &str) -> anyhow::Result<()> {
@@ -309,12 +344,27 @@ mod tests {
     fn a_missing_or_wrong_result_is_noticed() {
         let result = |id: usize, text: &str| format!("c{id}\t20260102-030405\t{text}");
         let mut lines: Vec<String> = (1..=CLIENTS)
-            .flat_map(|id| [result(id, "the terms"), result(id, "together: pi = 3.14159264")])
+            .flat_map(|id| {
+                [
+                    result(id, "the terms"),
+                    result(id, "together: pi = 3.14159264"),
+                ]
+            })
             .collect();
         assert!(check(&lines).is_ok());
         lines[1] = result(1, "together: pi = 3.2");
-        assert!(check(&lines).unwrap_err().to_string().contains("3.2 is not pi"));
+        assert!(
+            check(&lines)
+                .unwrap_err()
+                .to_string()
+                .contains("3.2 is not pi")
+        );
         lines.pop();
-        assert!(check(&lines).unwrap_err().to_string().contains("c4 recorded 1"));
+        assert!(
+            check(&lines)
+                .unwrap_err()
+                .to_string()
+                .contains("c4 recorded 1")
+        );
     }
 }

@@ -95,7 +95,13 @@ struct LoadArgs {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// The body of every request
-    #[arg(short = 'd', long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        short = 'd',
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     body: String,
 }
 
@@ -108,7 +114,10 @@ fn duration(text: &str) -> anyhow::Result<Duration> {
 
 fn rate(text: &str) -> anyhow::Result<f64> {
     let rate_hz: f64 = text.parse()?;
-    ensure!((0.001..=1e9).contains(&rate_hz), "a rate is between 0.001 and 1000000000");
+    ensure!(
+        (0.001..=1e9).contains(&rate_hz),
+        "a rate is between 0.001 and 1000000000"
+    );
     Ok(rate_hz)
 }
 
@@ -150,14 +159,19 @@ fn finish(report: &Report) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     write!(output, "{report}")?;
     output.flush()?;
-    ensure!(report.complete(), "the load is not complete: workers were lost or failed");
+    ensure!(
+        report.complete(),
+        "the load is not complete: workers were lost or failed"
+    );
     Ok(())
 }
 
 /// Everything on this machine: the master in this process, each worker in a process of its own.
 async fn here(here: Here) -> anyhow::Result<Report> {
     let mut load = here.load;
-    let workers = here.workers.or_else(|| std::thread::available_parallelism().ok());
+    let workers = here
+        .workers
+        .or_else(|| std::thread::available_parallelism().ok());
     let workers = workers.map_or(1, NonZeroUsize::get);
     let (url, _site) = match load.url.take() {
         Some(url) => (url, None),
@@ -168,7 +182,11 @@ async fn here(here: Here) -> anyhow::Result<Report> {
     };
     let plan = load.plan(url)?;
 
-    let server = Server::<Loader>::builder().bind("127.0.0.1:0").workers(workers).start().await?;
+    let server = Server::<Loader>::builder()
+        .bind("127.0.0.1:0")
+        .workers(workers)
+        .start()
+        .await?;
     let mut clients = Clients::start(server.local_addr(), workers)?;
     let master = tokio::select! {
         master = server.ready() => master?,
@@ -185,7 +203,9 @@ async fn here(here: Here) -> anyhow::Result<Report> {
 async fn lead(server: ServerArgs, mut load: LoadArgs) -> anyhow::Result<Report> {
     let Some(url) = load.url.take() else {
         // This machine's loopback, the default, would be another one on each worker's machine.
-        Cli::command().error(ErrorKind::MissingRequiredArgument, "`server` needs --url").exit()
+        Cli::command()
+            .error(ErrorKind::MissingRequiredArgument, "`server` needs --url")
+            .exit()
     };
     let plan = load.plan(url)?;
     let server = server.builder::<Loader>().start().await?;
@@ -206,7 +226,15 @@ impl Clients {
         for number in 1..=workers {
             let id = format!("w{number}");
             let mut child: Child = Command::new(&itself)
-                .args(["client", "--server", &server.to_string(), "--id", &id, "--workers", "1"])
+                .args([
+                    "client",
+                    "--server",
+                    &server.to_string(),
+                    "--id",
+                    &id,
+                    "--workers",
+                    "1",
+                ])
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()
