@@ -1,1 +1,27 @@
-//! Under construction.
+//! The client of dp: hosts workers on its machine, and does what the server says.
+//!
+//! A worker crate needs one line for its client program, see [`main`]:
+//!
+//! ```ignore
+//! fn main() -> anyhow::Result<()> {
+//!     dp_client::main(|_info| Greeter::default())
+//! }
+//! ```
+//!
+//! A program that does more than that runs a [`Client`]:
+//!
+//! ```ignore
+//! Client::<Greeter>::builder().server("192.0.2.1:8147").id("c1").workers(4).run().await?;
+//! ```
+//!
+//! A client may be started before its server: it keeps trying. All its workers share one connection.
+
+mod address;
+mod builder;
+mod cli;
+mod client;
+mod connect;
+
+pub use builder::{ClientBuilder, Constructor, DefaultConstructor, Given};
+pub use cli::{ClientArgs, main};
+pub use client::{Client, ClientError};

@@ -1,1 +1,43 @@
-//! Under construction.
+//! The server of dp: clients join it with their workers, and a person or a program at its console
+//! runs them all together.
+//!
+//! A worker crate needs one line for its server program, see [`main`] (and [`main_with`] where the
+//! workers call functions of the server):
+//!
+//! ```ignore
+//! fn main() -> anyhow::Result<()> {
+//!     dp_server::main::<Greeter>()
+//! }
+//! ```
+//!
+//! A program that does more than that holds a [`Server`]:
+//!
+//! ```ignore
+//! let server = Server::<Greeter>::builder().bind("127.0.0.1:8147").workers(2).start().await?;
+//! let master = server.ready().await?; // waits for two workers
+//! println!("{}", master.greet("Ada").await?);
+//! let report = server.run().await?; // what `/run` does
+//! server.shutdown().await?; // the clients are told to quit, and do
+//! ```
+//!
+//! The console's commands and its output, as text and as JSON, are described at [`console`].
+//!
+//! Whoever reaches the port can join as a worker: bind it to a network only where you trust
+//! everybody who is on it.
+
+mod address;
+mod builder;
+mod chain;
+mod cli;
+pub mod console;
+mod listen;
+mod report;
+mod run;
+mod server;
+
+pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};
+pub use cli::{ServerArgs, main, main_with};
+pub use console::{ConsoleError, OutputFormat};
+pub use report::{FailedRun, Report};
+pub use run::RunError;
+pub use server::{ReadyError, Server, ShutdownError};

@@ -1,0 +1,46 @@
+//! Addresses as a person writes them.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The address where a client looks for its server unless it is told another.
+pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:8147";
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: u16 = 8147;
+
+/// `text` as `HOST:PORT`: what it leaves out is taken from the default address.
+pub(crate) fn complete(text: &str) -> String {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        // Before anything else is cut at a colon: an IPv6 address without a port has several.
+        return SocketAddr::new(ip, DEFAULT_PORT).to_string();
+    }
+    match text.rsplit_once(':') {
+        None if text.is_empty() => DEFAULT_ADDRESS.to_owned(),
+        None => format!("{text}:{DEFAULT_PORT}"),
+        Some(("", port)) => format!("{DEFAULT_HOST}:{port}"),
+        Some((host, "")) => format!("{host}:{DEFAULT_PORT}"),
+        Some(_) if text.ends_with(']') => format!("{text}:{DEFAULT_PORT}"),
+        Some(_) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complete;
+
+    #[test]
+    fn what_is_left_out_is_the_default() {
+        for (text, whole) in [
+            ("", "127.0.0.1:8147"),
+            (":0", "127.0.0.1:0"),
+            ("0.0.0.0", "0.0.0.0:8147"),
+            ("lab", "lab:8147"),
+            ("lab:", "lab:8147"),
+            ("lab:9000", "lab:9000"),
+            ("::1", "[::1]:8147"),
+            ("[::1]", "[::1]:8147"),
+            ("[::1]:9000", "[::1]:9000"),
+        ] {
+            assert_eq!(complete(text), whole, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a client is told before it runs.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use dp_core::engine::Limits;
+use dp_core::{DistributedWorker, WorkerInfo};
+
+use crate::address::DEFAULT_ADDRESS;
+use crate::client::{Client, ClientError};
+
+/// Settings of a [`Client`] that is about to run; made by [`Client::builder`].
+///
+/// `C` is how it makes its workers: by [`Default`], or by what [`worker`](Self::worker) was given.
+#[must_use = "a builder does nothing before `run()`"]
+pub struct ClientBuilder<W, C = DefaultConstructor> {
+    constructor: C,
+    settings: Settings,
+    worker: PhantomData<fn() -> W>,
+}
+
+/// Everything that can be set, but for the constructor.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) server: String,
+    pub(crate) id: Option<String>,
+    pub(crate) workers: usize,
+    pub(crate) connect_for: Option<Duration>,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server: DEFAULT_ADDRESS.to_owned(),
+            id: None,
+            workers: 1,
+            connect_for: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Makes workers by `W::default()`. Where `W` has none, [`ClientBuilder::worker`] takes another way.
+#[derive(Debug, Clone, Copy)]
+pub struct DefaultConstructor;
+
+/// Makes workers by what [`ClientBuilder::worker`] was given.
+pub struct Given<F>(F);
+
+impl<F> fmt::Debug for Given<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
+    }
+}
+
+/// A way to make workers of type `W`.
+pub trait Constructor<W>: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_function(self) -> impl Fn(&WorkerInfo) -> W + Send + Sync + 'static;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::DefaultConstructor {}
+    impl<F> Sealed for super::Given<F> {}
+}
+
+impl<W: Default> Constructor<W> for DefaultConstructor {
+    fn into_function(self) -> impl Fn(&WorkerInfo) -> W + Send + Sync + 'static {
+        |_info: &WorkerInfo| W::default()
+    }
+}
+
+impl<W, F: Fn(&WorkerInfo) -> W + Send + Sync + 'static> Constructor<W> for Given<F> {
+    fn into_function(self) -> impl Fn(&WorkerInfo) -> W + Send + Sync + 'static {
+        self.0
+    }
+}
+
+impl<W: DistributedWorker> ClientBuilder<W> {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            constructor: DefaultConstructor,
+            settings,
+            worker: PhantomData,
+        }
+    }
+
+    /// How to make a worker; may be left out where `W` is [`Default`]. It is called once for each
+    /// worker, and again for one whose `&mut self` method panicked.
+    pub fn worker<F>(self, constructor: F) -> ClientBuilder<W, Given<F>>
+    where
+        F: Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    {
+        ClientBuilder {
+            constructor: Given(constructor),
+            settings: self.settings,
+            worker: PhantomData,
+        }
+    }
+}
+
+/// Settings. Each is also an option and an environment variable of the program, see
+/// [`ClientArgs`](crate::ClientArgs).
+impl<W: DistributedWorker, C: Constructor<W>> ClientBuilder<W, C> {
+    /// Where the server is: `HOST:PORT`; default `127.0.0.1:8147`. What is left out (`lab`, `:9000`)
+    /// is taken from the default.
+    pub fn server(mut self, address: impl Into<String>) -> Self {
+        self.settings.server = address.into();
+        self
+    }
+
+    /// The client's name, which no other client of the server may have: 1 to 255 bytes without white
+    /// space, control characters, `,`, `[` and `]`. Default: host name and process id, `lab1-4711`.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.settings.id = Some(id.into());
+        self
+    }
+
+    /// How many workers it hosts, at least 1; default 1. With an id of `c1`, the only one is `c1`;
+    /// several are `c1/1`, `c1/2` and so on.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.settings.workers = workers;
+        self
+    }
+
+    /// How long to keep trying to join before it gives up. Default: for ever.
+    pub fn connect_for(mut self, limit: Duration) -> Self {
+        self.settings.connect_for = Some(limit);
+        self
+    }
+
+    /// The longest message to or from the server, in bytes; default 256 MiB. Both sides have this
+    /// limit: raise it at the server too.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_message = bytes;
+        self
+    }
+
+    /// How long the server may take to answer once connected; default 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.limits.handshake_timeout = timeout;
+        self
+    }
+
+    /// How many calls may wait in one worker; default 65,536.
+    pub fn max_queue(mut self, calls: usize) -> Self {
+        self.settings.limits.max_queue = calls;
+        self
+    }
+
+    /// How many result lines one worker keeps until they are reset; default 1,000,000.
+    pub fn max_results(mut self, lines: usize) -> Self {
+        self.settings.limits.max_results = lines;
+        self
+    }
+
+    /// How many threads methods that block may hold at a time, over all workers of this client;
+    /// default 1,024.
+    pub fn max_threads(mut self, threads: usize) -> Self {
+        self.settings.limits.max_threads = threads;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidId`] and [`ClientError::NoWorkers`] for settings that make no sense,
+    /// [`ClientError::NoRuntime`] outside of a tokio runtime: the workers' methods run on the one
+    /// that this is called in, whatever its kind.
+    pub fn build(self) -> Result<Client<W>, ClientError> {
+        Client::new(self.settings, self.constructor.into_function())
+    }
+
+    /// Builds and runs: [`build`](Self::build), then [`Client::run`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn run(self) -> Result<(), ClientError> {
+        self.build()?.run().await
+    }
+}
+
+impl<W, C> fmt::Debug for ClientBuilder<W, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,365 @@
+//! The client program of a worker crate.
+
+use std::error::Error;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{ArgAction, Args, Command, FromArgMatches};
+use dp_core::{Contract, DistributedWorker, WorkerInfo};
+use tracing_subscriber::EnvFilter;
+
+use crate::address::DEFAULT_ADDRESS;
+use crate::builder::{ClientBuilder, Settings};
+
+/// Bytes in the unit in which people give the size of a message.
+const MIB: usize = 1024 * 1024;
+
+// What the doc comments below say is what `--help` prints.
+/// The options of a client program, also to be flattened into those of a program of its own:
+///
+/// ```ignore
+/// #[derive(clap::Parser)]
+/// struct Options {
+///     #[command(flatten)]
+///     client: dp_client::ClientArgs,
+///     /// Where to keep files.
+///     #[arg(long)]
+///     folder: PathBuf,
+/// }
+///
+/// fn main() -> anyhow::Result<()> {
+///     let Options { client, folder } = Options::parse();
+///     client.main(move |_info| Keeper::new(&folder))
+/// }
+/// ```
+///
+/// An option on the command line wins over its environment variable, which wins over the default.
+#[derive(Debug, Clone, Args)]
+#[command(about = None, long_about = None)]
+#[non_exhaustive]
+pub struct ClientArgs {
+    /// Where the server is; it may be started later
+    ///
+    /// What is left out is taken from the default: `lab`, `:9000` and `192.0.2.1` are fine.
+    #[arg(long, env = "DP_SERVER", value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
+    pub server: String,
+
+    /// This client's name, which no other client may have [default: host name and process id]
+    ///
+    /// It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
+    #[arg(long, env = "DP_ID", value_name = "ID")]
+    pub id: Option<String>,
+
+    /// How many workers to host, all over one connection
+    ///
+    /// Those of client c1 are c1/1, c1/2 and so on; a single one is just c1. Where DP_CLIENT_WORKERS
+    /// is not set, DP_WORKERS counts, which is also read by the server: how many it waits for.
+    #[arg(
+        long, env = "DP_CLIENT_WORKERS", value_name = "N", value_parser = at_least_one,
+        default_value = std::env::var("DP_WORKERS").unwrap_or_else(|_| "1".to_owned())
+    )]
+    pub workers: usize,
+
+    /// How long to keep trying to join, in seconds [default: for ever]
+    #[arg(long, env = "DP_CONNECT_FOR", value_name = "SECONDS", value_parser = seconds)]
+    pub connect_for: Option<Duration>,
+
+    /// Say more on standard error; twice for everything
+    ///
+    /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_client=trace.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// How long the server may take to answer once connected, in seconds [default: 10]
+    #[arg(
+        long, env = "DP_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub handshake_timeout: Option<Duration>,
+
+    /// The longest message, in MiB; give the server the same limit [default: 256]
+    #[arg(
+        long, env = "DP_MAX_MESSAGE", value_name = "MIB",
+        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_message: Option<usize>,
+
+    /// How many calls may wait in one worker [default: 65536]
+    #[arg(
+        long, env = "DP_MAX_QUEUE", value_name = "N", value_parser = at_least_one,
+        help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_queue: Option<usize>,
+
+    /// How many result lines one worker keeps until they are reset [default: 1000000]
+    #[arg(
+        long,
+        env = "DP_MAX_RESULTS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_results: Option<usize>,
+
+    /// How many threads methods that block may hold, over all workers [default: 1024]
+    #[arg(
+        long, env = "DP_MAX_THREADS", value_name = "N", value_parser = at_least_one,
+        help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_threads: Option<usize>,
+}
+
+impl ClientArgs {
+    /// A client builder with these settings, for a program that drives the client itself.
+    pub fn builder<W: DistributedWorker>(&self) -> ClientBuilder<W> {
+        let mut settings = Settings {
+            server: self.server.clone(),
+            id: self.id.clone(),
+            workers: self.workers,
+            connect_for: self.connect_for,
+            ..Settings::default()
+        };
+        let limits = &mut settings.limits;
+        if let Some(timeout) = self.handshake_timeout {
+            limits.handshake_timeout = timeout;
+        }
+        for (limit, given) in [
+            (&mut limits.max_message, self.max_message),
+            (&mut limits.max_queue, self.max_queue),
+            (&mut limits.max_results, self.max_results),
+            (&mut limits.max_threads, self.max_threads),
+        ] {
+            if let Some(given) = given {
+                *limit = given;
+            }
+        }
+        ClientBuilder::new(settings)
+    }
+
+    /// [`main`] with options that have been read already.
+    ///
+    /// # Errors
+    /// Those of [`main`].
+    pub fn main<W: DistributedWorker>(
+        self,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> anyhow::Result<()> {
+        start_logging(self.verbose);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| anyhow!("cannot start threads: {error}"))?;
+        let client = self.builder::<W>().worker(constructor);
+        let outcome = runtime.block_on(client.run());
+        // Not dropped: that would wait for a method that blocks its thread.
+        runtime.shutdown_background();
+        // On one line, as `main` prints it: an `anyhow::Error` with sources takes several.
+        outcome.map_err(|error| anyhow!("{}", message(&error)))
+    }
+}
+
+/// The client program of worker `W`: reads the command line and the environment, joins the server,
+/// and does what it says until it says quit. `constructor` makes the workers.
+///
+/// ```ignore
+/// fn main() -> anyhow::Result<()> {
+///     dp_client::main(|_info| Greeter::default())
+/// }
+/// ```
+///
+/// `--help` lists the options, see [`ClientArgs`]. Logs go to standard error.
+///
+/// # Errors
+/// Returns one line, for Rust to print as the program ends with status 1: the server refused this
+/// client, was lost, or could not be reached in time. Wrong options end the program with status 2.
+pub fn main<W: DistributedWorker>(
+    constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let matches = command(&W::contract()).get_matches();
+    let args = ClientArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    args.main(constructor)
+}
+
+/// The command line of a client program.
+fn command(contract: &Contract) -> Command {
+    let worker = contract.worker.split('<').next().unwrap_or_default();
+    let name = format!("{}-client", worker.to_lowercase());
+    let version = if contract.version.is_empty() {
+        "(no version)"
+    } else {
+        contract.version
+    };
+    let command = Command::new(name)
+        .version(version)
+        .about(format!(
+            "Hosts {worker} workers and does what their server says"
+        ))
+        .long_about(format!(
+            "Hosts {worker} workers and does what their server says.\n\n\
+             It joins the server, and keeps trying until that is there. It ends with status 0 when \
+             the server says quit, and with an error when the server refuses it or is lost.\n\n\
+             Logs go to standard error."
+        ))
+        .after_help("More, with the limits: --help")
+        .after_long_help(EXAMPLES);
+    ClientArgs::augment_args(command)
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  One worker, for a server on this machine:
+      CLIENT
+  Sixteen workers for a server on another one:
+      CLIENT --server lab.example --workers 16
+  The same by environment variables, in a container for one:
+      DP_SERVER=lab.example DP_CLIENT_WORKERS=16 CLIENT";
+
+/// The message of `error` and of all its sources, but for those that it quotes already.
+fn message(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Logs to standard error. A program that has its own logging keeps it.
+fn start_logging(verbose: u8) {
+    let filter = match verbose {
+        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        1 => EnvFilter::new("debug"),
+        _ => EnvFilter::new("trace"),
+    };
+    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colors)
+        .with_target(false);
+    // The error says that there is one already.
+    let _ = logging.try_init();
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a whole number above 0 is needed".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "a time is a number of seconds above 0, such as 2.5".to_owned())
+}
+
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let size = text.parse::<usize>().ok().filter(|size| *size > 0);
+    let size = size.and_then(|size| size.checked_mul(MIB));
+    size.ok_or_else(|| "a size is a whole number of MiB above 0, such as 256".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn contract() -> Contract {
+        Contract {
+            worker: "Greeter".to_owned(),
+            version: "1.2.3",
+            methods: Vec::new(),
+            server_methods: Vec::new(),
+        }
+    }
+
+    fn parsed(arguments: &[&str]) -> Result<ClientArgs, clap::Error> {
+        let arguments = [&["client"], arguments].concat();
+        let matches = command(&contract()).try_get_matches_from(arguments)?;
+        ClientArgs::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command(&contract()).debug_assert();
+    }
+
+    #[test]
+    fn options_are_understood() {
+        let args = parsed(&[
+            "--server",
+            "lab:1",
+            "--id",
+            "c1",
+            "--workers",
+            "4",
+            "--connect-for",
+            "0.5",
+            "-v",
+            "--max-threads",
+            "8",
+        ])
+        .unwrap();
+        assert_eq!(
+            (args.server.as_str(), args.id.as_deref()),
+            ("lab:1", Some("c1"))
+        );
+        assert_eq!(
+            (args.workers, args.verbose, args.max_threads),
+            (4, 1, Some(8))
+        );
+        assert_eq!(args.connect_for, Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_with_a_remedy() {
+        for (option, value, remedy) in [
+            ("--workers", "0", "above 0"),
+            ("--workers", "many", "above 0"),
+            ("--connect-for", "nan", "such as 2.5"),
+            ("--max-message", "0", "such as 256"),
+        ] {
+            let error = parsed(&[&format!("{option}={value}")])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_name_the_worker() {
+        let version = parsed(&["--version"]).unwrap_err().to_string();
+        assert_eq!(version.trim_end(), "greeter-client 1.2.3");
+        let help = parsed(&["--help"]).unwrap_err().to_string();
+        for part in [
+            "Hosts Greeter workers",
+            "DP_SERVER",
+            "Examples:",
+            "--max-threads",
+        ] {
+            assert!(help.contains(part), "{part} is missing in\n{help}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_flattens_the_options_keeps_its_own_description() {
+        /// Keeps files.
+        #[derive(Debug, Parser)]
+        struct Options {
+            #[command(flatten)]
+            client: ClientArgs,
+        }
+        use clap::CommandFactory as _;
+        Options::command().debug_assert();
+        let about = Options::command().get_about().map(ToString::to_string);
+        assert_eq!(about.as_deref(), Some("Keeps files."));
+        let options = Options::parse_from(["keep", "--workers", "3"]);
+        assert_eq!(options.client.workers, 3);
+    }
+}

@@ -1,0 +1,241 @@
+//! A client and its life: join, work, quit.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dp_core::engine::{self, Host, HostError};
+use dp_core::{DistributedWorker, InvalidId, WorkerId, WorkerInfo};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::builder::{ClientBuilder, Settings};
+use crate::connect::{Attempts, connect};
+
+/// A client: hosts workers of type `W`, and does what its server says until that says quit.
+///
+/// ```ignore
+/// Client::<Greeter>::builder()
+///     .server("192.0.2.1:8147")
+///     .id("c1")
+///     .workers(4) // c1/1 .. c1/4, over one connection
+///     .worker(|info| Greeter::new(info.index()))
+///     .run()
+///     .await?;
+/// ```
+pub struct Client<W: DistributedWorker> {
+    id: WorkerId,
+    server: String,
+    workers: usize,
+    connect_for: Option<Duration>,
+    host: Arc<Host<W>>,
+}
+
+impl<W: DistributedWorker> Client<W> {
+    /// A client yet to be set up and run.
+    pub fn builder() -> ClientBuilder<W> {
+        ClientBuilder::new(Settings::default())
+    }
+
+    pub(crate) fn new(
+        settings: Settings,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
+        let Settings {
+            server,
+            id,
+            workers,
+            connect_for,
+            limits,
+        } = settings;
+        let runtime = Handle::try_current().map_err(|_| ClientError::NoRuntime)?;
+        if workers == 0 {
+            return Err(ClientError::NoWorkers);
+        }
+        let id = WorkerId::new(id.unwrap_or_else(default_id))?;
+        let host = Host::new(id.to_string(), workers, limits, runtime, constructor);
+        Ok(Self {
+            id,
+            server,
+            workers,
+            connect_for,
+            host: Arc::new(host),
+        })
+    }
+
+    /// Its id. The workers' ids are made of it.
+    pub fn id(&self) -> &WorkerId {
+        &self.id
+    }
+
+    /// How many workers it hosts.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Joins the server, for as long as that takes, and does what it says until it says quit.
+    ///
+    /// While the server cannot be reached it keeps trying, with pauses that grow to a second or two,
+    /// and says so in the log: at once, and then less and less often.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the server does not want this client, [`ClientError::Lost`] when
+    /// the connection ended without a quit, [`ClientError::NotReached`] when the time for trying was
+    /// up, and [`ClientError::Protocol`] when the other side is no server of this version of dp.
+    ///
+    /// # Cancel safety
+    /// Dropping it disconnects: to the server, the client is lost.
+    pub async fn run(self) -> Result<(), ClientError> {
+        // On the I/O runtime, where a method that blocks is in nobody's way. It is aborted when this
+        // future is dropped.
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(self.serve(), engine::io());
+        match tasks.join_next().await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The I/O runtime lives as long as the process.
+            Some(Err(_)) | None => Err(ClientError::NoRuntime),
+        }
+    }
+
+    async fn serve(self) -> Result<(), ClientError> {
+        let Self { server, host, .. } = self;
+        let mut attempts = Attempts::new(&server, self.connect_for, Instant::now());
+        loop {
+            let (stream, address) = connect(&server, &mut attempts).await?;
+            tracing::debug!("connected to {address}");
+            match host.serve(stream, address).await {
+                Ok(()) => {
+                    tracing::info!("the server at {server} said quit");
+                    return Ok(());
+                }
+                Err(error) if error.joined() => {
+                    return Err(ClientError::Lost {
+                        server,
+                        source: error,
+                    });
+                }
+                // It went away, or had no room, before it answered: as good as not reached.
+                Err(HostError::Lost { reason }) => {
+                    attempts
+                        .failed(io::Error::new(io::ErrorKind::ConnectionReset, reason))
+                        .await?;
+                }
+                Err(error @ HostError::Refused { .. }) => {
+                    return Err(ClientError::Refused {
+                        server,
+                        source: error,
+                    });
+                }
+                Err(error) => {
+                    return Err(ClientError::Protocol {
+                        server,
+                        source: error,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl<W: DistributedWorker> fmt::Debug for Client<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("id", &self.id)
+            .field("server", &self.server)
+            .field("workers", &self.workers)
+            .field("connect_for", &self.connect_for)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Host name and process id, with what an id may not have replaced by `-`.
+fn default_id() -> String {
+    let host = hostname::get().unwrap_or_default();
+    id_of(&host.to_string_lossy(), std::process::id())
+}
+
+fn id_of(host: &str, process: u32) -> String {
+    const LONGEST: usize = 200;
+    let allowed = |c: char| !(c.is_whitespace() || c.is_control() || ",[]/".contains(c));
+    let mut name = String::new();
+    for char in host.chars() {
+        if name.len() + char.len_utf8() > LONGEST {
+            break;
+        }
+        name.push(if allowed(char) { char } else { '-' });
+    }
+    if name.is_empty() {
+        name.push_str("client");
+    }
+    format!("{name}-{process}")
+}
+
+/// Why a client ended other than by the server's quit.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The client was built outside of a tokio runtime.
+    #[error("a client needs a tokio runtime: build and run it within one")]
+    NoRuntime,
+    /// A client hosts at least one worker.
+    #[error("a client hosts at least one worker: `workers` is 0")]
+    NoWorkers,
+    /// The id cannot be one.
+    #[error(transparent)]
+    InvalidId(#[from] InvalidId),
+    /// The server could not be reached, and the time for trying is up.
+    #[error("cannot reach the server at {server} within {limit:?}")]
+    NotReached {
+        /// The address, as it was given.
+        server: String,
+        /// How long it was to be tried.
+        limit: Duration,
+        /// What the last attempt met.
+        source: io::Error,
+    },
+    /// The server does not want this client, for a reason that does not pass: do not try again.
+    #[error("the server at {server} refused this client")]
+    Refused {
+        /// The address, as it was given.
+        server: String,
+        /// Why.
+        source: HostError,
+    },
+    /// The connection ended, and the server had not said quit.
+    #[error("the server at {server} is lost")]
+    Lost {
+        /// The address, as it was given.
+        server: String,
+        /// How.
+        source: HostError,
+    },
+    /// What answered is no dp server, or one of another version.
+    #[error("cannot join the server at {server}")]
+    Protocol {
+        /// The address, as it was given.
+        server: String,
+        /// What it was instead.
+        source: HostError,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_id_is_host_and_process() {
+        assert_eq!(id_of("lab1", 4711), "lab1-4711");
+        assert_eq!(id_of("", 7), "client-7");
+        assert_eq!(id_of("my [old] host,1/2", 7), "my--old--host-1-2-7");
+    }
+
+    #[test]
+    fn the_default_id_is_a_valid_one() {
+        assert!(WorkerId::new(default_id()).is_ok());
+        assert!(WorkerId::new(id_of(&"ü".repeat(300), u32::MAX)).is_ok());
+    }
+}

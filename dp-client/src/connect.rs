@@ -1,0 +1,211 @@
+//! Reaches the server, however long that takes.
+
+use std::future::pending;
+use std::io;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
+
+use crate::address;
+use crate::client::ClientError;
+
+/// The pauses between attempts; a random part of the same length is added to each, so that clients
+/// that were started together do not come back together.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// An address that does not answer is given up for the next one after this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to `server`, and the address that it goes to. Tries until it has one.
+pub(crate) async fn connect(
+    server: &str,
+    attempts: &mut Attempts,
+) -> Result<(TcpStream, String), ClientError> {
+    let whole = address::complete(server);
+    loop {
+        match within(attempts.remaining(), try_once(&whole)).await {
+            Ok((stream, address)) => return Ok((stream, address)),
+            Err(error) => attempts.failed(error).await?,
+        }
+    }
+}
+
+/// Tries each address that `server` stands for.
+async fn try_once(server: &str) -> io::Result<(TcpStream, String)> {
+    let mut failure = None;
+    for address in lookup_host(server).await? {
+        match within(Some(CONNECT_TIMEOUT), TcpStream::connect(address)).await {
+            Ok(stream) => {
+                // A reply must not wait for the acknowledgement of the one before it.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!("{address}: cannot set TCP_NODELAY: {error}");
+                }
+                return Ok((stream, address.to_string()));
+            }
+            Err(error) => {
+                tracing::debug!("{address}: {error}");
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    Err(failure
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match limit {
+        None => work.await,
+        Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it did not answer in time",
+            ))
+        }),
+    }
+}
+
+/// The attempts to join, taken together: how long to pause, when to say that it goes on, and when to
+/// give up.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    server: String,
+    limit: Option<Duration>,
+    begun: Instant,
+    pauses: ExponentialBackoff,
+    reminders: Reminders,
+}
+
+impl Attempts {
+    pub(crate) fn new(server: &str, limit: Option<Duration>, now: Instant) -> Self {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Self {
+            server: server.to_owned(),
+            limit,
+            begun: now,
+            pauses,
+            reminders: Reminders::default(),
+        }
+    }
+
+    /// How much time is left; `None` for any amount.
+    fn remaining(&self) -> Option<Duration> {
+        self.limit
+            .map(|limit| limit.saturating_sub(self.begun.elapsed()))
+    }
+
+    /// Takes note of a failure, and returns when it is time for the next attempt.
+    ///
+    /// # Errors
+    /// [`ClientError::NotReached`] when there is no time for another one.
+    pub(crate) async fn failed(&mut self, error: io::Error) -> Result<(), ClientError> {
+        if self.reminders.due(self.begun.elapsed()) {
+            tracing::info!(
+                "cannot reach the server at {}: {error}; still trying",
+                self.server
+            );
+        }
+        let Some(pause) = self.pauses.next() else {
+            pending().await
+        };
+        if let (Some(limit), Some(remaining)) = (self.limit, self.remaining())
+            && remaining <= pause
+        {
+            let server = self.server.clone();
+            return Err(ClientError::NotReached {
+                server,
+                limit,
+                source: error,
+            });
+        }
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// When to say that it goes on: at the first failure, after 10 seconds, and then after twice as long
+/// each time, but at least once an hour.
+#[derive(Debug, Default)]
+struct Reminders {
+    next: Duration,
+    interval: Duration,
+}
+
+impl Reminders {
+    const SHORTEST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(3600);
+
+    fn due(&mut self, elapsed: Duration) -> bool {
+        if elapsed < self.next {
+            return false;
+        }
+        self.interval = (self.interval * 2).clamp(Self::SHORTEST, Self::LONGEST);
+        self.next = elapsed + self.interval;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_that_it_goes_on_at_once_and_then_less_and_less_often() {
+        let mut reminders = Reminders::default();
+        let said: Vec<u64> = (0..1000)
+            .filter(|&second| reminders.due(Duration::from_secs(second)))
+            .collect();
+        assert_eq!(said, [0, 10, 30, 70, 150, 310, 630]);
+    }
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_never_end() {
+        let mut attempts = Attempts::new("lab", None, Instant::now());
+        let pauses: Vec<Duration> = attempts.pauses.by_ref().take(100).collect();
+        assert!(pauses[0] >= FIRST_PAUSE && pauses[0] <= 2 * FIRST_PAUSE);
+        assert!(pauses[99] >= LONGEST_PAUSE && pauses[99] <= 2 * LONGEST_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn it_gives_up_when_the_time_is_up_and_says_what_it_met() {
+        // Nobody listens on a port that was just given up.
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let limit = Duration::from_millis(200);
+        let mut attempts = Attempts::new("lab", Some(limit), Instant::now());
+        let error = connect(&free.to_string(), &mut attempts).await.unwrap_err();
+        let ClientError::NotReached { source, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_comes_up_later_is_found() {
+        let address = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let connecting = tokio::spawn(async move {
+            let mut attempts = Attempts::new("lab", None, Instant::now());
+            connect(&address.to_string(), &mut attempts)
+                .await
+                .map(|(_, address)| address)
+        });
+        sleep(Duration::from_millis(100)).await;
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        listener.accept().await.unwrap();
+        assert_eq!(connecting.await.unwrap().unwrap(), address.to_string());
+    }
+}

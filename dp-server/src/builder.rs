@@ -1,0 +1,275 @@
+//! What a server is told before it starts.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dp_core::DistributedWorker;
+use dp_core::engine::{Fleet, FrequencyError, Limits};
+use thiserror::Error;
+use tokio::runtime::Handle;
+
+use crate::address::DEFAULT_ADDRESS;
+use crate::console::OutputFormat;
+use crate::listen::Listening;
+use crate::server::Server;
+
+/// Settings of a [`Server`] that is about to start; made by [`Server::builder`].
+///
+/// `S` says whether the state that the workers' `#[on_server]` functions get has been given, so that
+/// a server without it does not compile.
+#[must_use = "a builder does nothing before `start()`"]
+pub struct ServerBuilder<W, S = NoState> {
+    state: S,
+    settings: Settings,
+    worker: PhantomData<fn() -> W>,
+}
+
+/// Everything that can be set, but for the state.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) bind: String,
+    pub(crate) workers: usize,
+    pub(crate) frequency: Option<f64>,
+    pub(crate) output: OutputFormat,
+    pub(crate) quit_timeout: Duration,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bind: DEFAULT_ADDRESS.to_owned(),
+            workers: 1,
+            frequency: None,
+            output: OutputFormat::Text,
+            quit_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// No state has been given (yet).
+#[derive(Debug, Clone, Copy)]
+pub struct NoState;
+
+/// The state has been given.
+pub struct Given<T>(T);
+
+impl<T> fmt::Debug for Given<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
+    }
+}
+
+/// What a server has whose workers need no state there: `()`.
+#[diagnostic::on_unimplemented(
+    message = "the server's state, a `{Self}`, is missing",
+    label = "this worker says `#[distributed_worker(server = {Self})]`",
+    note = "give it to the builder with `.state(..)` before `.start()`",
+    note = "in a program, write `dp_server::main_with::<YourWorker>(state)` in place of `main`"
+)]
+pub trait Stateless: Sized {
+    /// The state of a server that has none.
+    fn stateless() -> Self;
+}
+
+impl Stateless for () {
+    fn stateless() -> Self {}
+}
+
+/// Whether a builder has the state that worker `W` asks for: it was given, or none is needed.
+pub trait StateGiven<W: DistributedWorker>: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_state(self) -> W::Server;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::NoState {}
+    impl<T> Sealed for super::Given<T> {}
+}
+
+impl<W: DistributedWorker> StateGiven<W> for NoState
+where
+    W::Server: Stateless,
+{
+    fn into_state(self) -> W::Server {
+        W::Server::stateless()
+    }
+}
+
+impl<W: DistributedWorker<Server = T>, T> StateGiven<W> for Given<T> {
+    fn into_state(self) -> T {
+        self.0
+    }
+}
+
+impl<W: DistributedWorker> ServerBuilder<W> {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            state: NoState,
+            settings,
+            worker: PhantomData,
+        }
+    }
+
+    /// The state that the worker's `#[on_server]` functions and its schedules get: needed where the
+    /// worker says `#[distributed_worker(server = ..)]`, and nowhere else.
+    pub fn state(self, state: W::Server) -> ServerBuilder<W, Given<W::Server>> {
+        ServerBuilder {
+            state: Given(state),
+            settings: self.settings,
+            worker: PhantomData,
+        }
+    }
+}
+
+/// Settings. Each is also an option and an environment variable of the program, see
+/// [`ServerArgs`](crate::ServerArgs).
+impl<W: DistributedWorker, S> ServerBuilder<W, S> {
+    /// Where to listen: `HOST:PORT`; default `127.0.0.1:8147`. What is left out (`:0`, `lab`) is
+    /// taken from the default. Port 0 is a free one that the system picks, see
+    /// [`Server::local_addr`]. A name is listened to on every address that it stands for.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.settings.bind = address.into();
+        self
+    }
+
+    /// How many workers make it ready to run; default 1. More may join, then or later.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.settings.workers = workers;
+        self
+    }
+
+    /// Calls per second for `postpone` and `delay`: finite and above 0. Default: that of dp-core.
+    pub fn frequency(mut self, hz: f64) -> Self {
+        self.settings.frequency = Some(hz);
+        self
+    }
+
+    /// How [`Server::console`] writes; default [`OutputFormat::Text`].
+    pub fn output(mut self, format: OutputFormat) -> Self {
+        self.settings.output = format;
+        self
+    }
+
+    /// How long [`Server::shutdown`] waits for the clients to quit before it cuts them off;
+    /// default 10 s.
+    pub fn quit_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.quit_timeout = timeout;
+        self
+    }
+
+    /// The longest message to or from a client, in bytes; default 256 MiB. Both sides have this
+    /// limit: raise it at the clients too.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_message = bytes;
+        self
+    }
+
+    /// The longest first message of somebody who connects, in bytes, before it is known whether it
+    /// is a client at all.
+    pub fn max_handshake(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_handshake = bytes;
+        self
+    }
+
+    /// How long somebody who has connected may take to introduce themselves; default 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.limits.handshake_timeout = timeout;
+        self
+    }
+
+    /// How many clients may be connected at a time; default 65,536.
+    pub fn max_clients(mut self, clients: usize) -> Self {
+        self.settings.limits.max_clients = clients;
+        self
+    }
+
+    /// How many workers all clients together may host; default 1,048,576.
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.settings.limits.max_workers = workers;
+        self
+    }
+
+    /// How many calls may be under way to one worker before `detach` waits; default 1,024.
+    pub fn in_flight(mut self, calls: usize) -> Self {
+        self.settings.limits.in_flight = calls;
+        self
+    }
+
+    /// Listens, and lets clients join from now on.
+    ///
+    /// Runs (see [`Server::run`]) will happen on the tokio runtime that this is called in, whatever
+    /// its kind; connections are served by a thread of their own.
+    ///
+    /// # Errors
+    /// [`StartError`]: the address does not exist or is taken, a setting makes no sense, or there is
+    /// no tokio runtime.
+    pub async fn start(self) -> Result<Server<W>, StartError>
+    where
+        S: StateGiven<W>,
+    {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let fleet = Fleet::<W>::new(self.settings.limits.clone(), self.state.into_state());
+        if let Some(hz) = self.settings.frequency {
+            fleet.set_frequency(hz)?;
+        }
+        let listening = Listening::start(&self.settings, &fleet).await?;
+        Ok(Server::new(fleet, listening, self.settings, runtime))
+    }
+}
+
+impl<W, S> fmt::Debug for ServerBuilder<W, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// [`ServerBuilder::start`] was called outside of a tokio runtime.
+    #[error("a server needs a tokio runtime: call `start()` within one")]
+    NoRuntime,
+    /// The host name in the address could not be looked up.
+    #[error("cannot find the address of `{bind}`")]
+    Resolve {
+        /// The address to listen on, as it was given.
+        bind: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The host name in the address stands for no address.
+    #[error("`{bind}` stands for no address")]
+    NoAddress {
+        /// The address to listen on, as it was given.
+        bind: String,
+    },
+    /// Somebody listens there already.
+    #[error(
+        "cannot listen on {address}: the port is taken; stop the program that has it, or choose \
+         another one with `--bind` (port 0 takes a free one)"
+    )]
+    PortTaken {
+        /// The address that is taken.
+        address: SocketAddr,
+    },
+    /// The system does not let us listen there.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address to listen on.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The frequency is not a finite number above 0.
+    #[error(transparent)]
+    Frequency(#[from] FrequencyError),
+}

@@ -1,0 +1,453 @@
+//! The server program of a worker crate.
+
+use std::io::{self, IsTerminal, Read};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::{ArgAction, Args, Command, FromArgMatches};
+use dp_core::{Contract, DistributedWorker};
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use tracing_subscriber::EnvFilter;
+
+use crate::address::DEFAULT_ADDRESS;
+use crate::builder::{NoState, ServerBuilder, Settings, Stateless};
+use crate::chain;
+use crate::console::OutputFormat;
+
+/// Bytes in the unit in which people give the size of a message.
+const MIB: usize = 1024 * 1024;
+
+// What the doc comments below say is what `--help` prints. The struct has none that clap sees: it
+// would replace the description of a program that flattens these options.
+#[doc = "The options of a server program, also to be flattened into those of a program of its own:"]
+///
+/// ```ignore
+/// #[derive(clap::Parser)]
+/// struct Options {
+///     #[command(flatten)]
+///     server: dp_server::ServerArgs,
+///     /// The site to load.
+///     #[arg(long)]
+///     url: String,
+/// }
+///
+/// fn main() -> anyhow::Result<()> {
+///     let options = Options::parse();
+///     options.server.main_with::<Loader>(Site::new(options.url))
+/// }
+/// ```
+///
+/// An option on the command line wins over its environment variable, which wins over the default.
+#[derive(Debug, Clone, Args)]
+#[command(about = None, long_about = None)]
+#[non_exhaustive]
+pub struct ServerArgs {
+    /// Where to listen; port 0 takes a free one, said on standard error
+    ///
+    /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. Whoever
+    /// reaches the port can join, so use other addresses than the default only in networks where
+    /// you trust everybody.
+    #[arg(long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
+    pub bind: String,
+
+    /// How many workers make it ready to run
+    #[arg(long, env = "DP_WORKERS", value_name = "N", default_value_t = 1)]
+    pub workers: usize,
+
+    /// Calls per second for what is started one after another [default: 1]
+    #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
+    pub frequency: Option<f64>,
+
+    /// How the console writes
+    #[arg(
+        long,
+        env = "DP_OUTPUT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub output: OutputFormat,
+
+    /// Say more on standard error; twice for everything
+    ///
+    /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_server=trace.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// How long clients may take to quit before they are cut off, in seconds
+    #[arg(
+        long, env = "DP_QUIT_TIMEOUT", value_name = "SECONDS", default_value = "10",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub quit_timeout: Duration,
+
+    /// How long a client may take to introduce itself, in seconds [default: 10]
+    #[arg(
+        long, env = "DP_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub handshake_timeout: Option<Duration>,
+
+    /// The longest message, in MiB; give clients the same limit [default: 256]
+    #[arg(
+        long, env = "DP_MAX_MESSAGE", value_name = "MIB",
+        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_message: Option<usize>,
+
+    /// How many clients may be connected [default: 65536]
+    #[arg(
+        long,
+        env = "DP_MAX_CLIENTS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_clients: Option<usize>,
+
+    /// How many workers all clients together may host [default: 1048576]
+    #[arg(
+        long,
+        env = "DP_MAX_WORKERS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_workers: Option<usize>,
+
+    /// How many detached calls may be under way to one worker [default: 1024]
+    #[arg(
+        long,
+        env = "DP_IN_FLIGHT",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub in_flight: Option<usize>,
+}
+
+impl ServerArgs {
+    /// A server builder with these settings, for a program that drives the server itself.
+    pub fn builder<W: DistributedWorker>(&self) -> ServerBuilder<W, NoState> {
+        let mut settings = Settings {
+            bind: self.bind.clone(),
+            workers: self.workers,
+            frequency: self.frequency,
+            output: self.output,
+            quit_timeout: self.quit_timeout,
+            ..Settings::default()
+        };
+        let limits = &mut settings.limits;
+        if let Some(timeout) = self.handshake_timeout {
+            limits.handshake_timeout = timeout;
+        }
+        for (limit, given) in [
+            (&mut limits.max_message, self.max_message),
+            (&mut limits.max_clients, self.max_clients),
+            (&mut limits.max_workers, self.max_workers),
+            (&mut limits.in_flight, self.in_flight),
+        ] {
+            if let Some(given) = given {
+                *limit = given;
+            }
+        }
+        ServerBuilder::new(settings)
+    }
+
+    /// [`main`] with options that have been read already.
+    ///
+    /// # Errors
+    /// Those of [`main`].
+    pub fn main<W: DistributedWorker>(self) -> anyhow::Result<()>
+    where
+        W::Server: Stateless,
+    {
+        self.main_with::<W>(Stateless::stateless())
+    }
+
+    /// [`main_with`] with options that have been read already.
+    ///
+    /// # Errors
+    /// Those of [`main`].
+    pub fn main_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
+        start_logging(self.verbose);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| anyhow!("cannot start threads: {error}"))?;
+        let outcome = runtime.block_on(async {
+            let server = self.builder::<W>().state(state).start().await?;
+            let console = server.console(standard_input(), tokio::io::stdout()).await;
+            // Also when the console broke: its clients have nobody else to tell them.
+            let shutdown = server.shutdown().await;
+            console?;
+            shutdown?;
+            anyhow::Ok(())
+        });
+        // Not dropped: that would wait for a schedule that blocks its thread.
+        runtime.shutdown_background();
+        // On one line, as `main` prints it: an `anyhow::Error` with sources takes several.
+        outcome.map_err(|error| anyhow!("{}", chain::message(&*error)))
+    }
+}
+
+/// The server program of worker `W`: reads the command line and the environment, listens, and serves
+/// the [`console`](crate::console) on standard input and output until `/quit` or the end of the
+/// input.
+///
+/// ```ignore
+/// fn main() -> anyhow::Result<()> {
+///     dp_server::main::<Greeter>()
+/// }
+/// ```
+///
+/// `--help` lists the options, see [`ServerArgs`]. Logs go to standard error, among them
+/// `listening on ADDRESS`; standard output belongs to the console.
+///
+/// # Errors
+/// Returns one line, for Rust to print as the program ends with status 1: the server could not
+/// start, standard input or output failed, or clients did not quit. Wrong options end the program
+/// with status 2.
+pub fn main<W: DistributedWorker>() -> anyhow::Result<()>
+where
+    W::Server: Stateless,
+{
+    parse(command(&W::contract())).main::<W>()
+}
+
+/// [`main`] for a worker with state on the server, `#[distributed_worker(server = ..)]`, given that
+/// state:
+///
+/// ```ignore
+/// fn main() -> anyhow::Result<()> {
+///     dp_server::main_with::<Crawler>(UrlFeed::default())
+/// }
+/// ```
+///
+/// # Errors
+/// Those of [`main`].
+pub fn main_with<W: DistributedWorker>(state: W::Server) -> anyhow::Result<()> {
+    parse(command(&W::contract())).main_with::<W>(state)
+}
+
+/// Ends the program on wrong options, `--help` and `--version`, as programs do.
+fn parse(command: Command) -> ServerArgs {
+    let matches = command.get_matches();
+    ServerArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The command line of a server program.
+fn command(contract: &Contract) -> Command {
+    let worker = contract.worker.split('<').next().unwrap_or_default();
+    let name = format!("{}-server", worker.to_lowercase());
+    let version = if contract.version.is_empty() {
+        "(no version)"
+    } else {
+        contract.version
+    };
+    let command = Command::new(name)
+        .version(version)
+        .about(format!("The server that {worker} workers join"))
+        .long_about(format!(
+            "The server that {worker} workers join.\n\n\
+             Clients connect to it with their workers. Once enough have joined, `/run` on standard \
+             input runs them all, and prints what they recorded; `/help` lists the commands. \
+             `/quit`, or the end of the input, ends the clients and then the server.\n\n\
+             The console's lines go to standard output, logs to standard error."
+        ))
+        .after_help("More, with the limits: --help")
+        .after_long_help(EXAMPLES);
+    ServerArgs::augment_args(command)
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Wait for four workers on this machine:
+      SERVER --workers 4
+  Let clients on other machines join:
+      SERVER --bind 0.0.0.0 --workers 40
+  Run once from a script, when there are enough; the output is JSON:
+      mkfifo commands && SERVER --output json <commands
+
+The number of workers is read from DP_WORKERS by clients too, as how many each hosts. Where one shell
+starts both, set DP_CLIENT_WORKERS for them, which they prefer, or use the option.";
+
+/// Logs to standard error. A program that has its own logging keeps it.
+fn start_logging(verbose: u8) {
+    let filter = match verbose {
+        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        1 => EnvFilter::new("debug"),
+        _ => EnvFilter::new("trace"),
+    };
+    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colors)
+        .with_target(false);
+    // The error says that there is one already.
+    let _ = logging.try_init();
+}
+
+/// Standard input, read by a thread of its own. That of tokio would keep the program from ending as
+/// long as a read is under way.
+fn standard_input() -> impl AsyncRead + Unpin {
+    let (mut writer, reader) = tokio::io::duplex(8 * 1024);
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        let mut buffer = [0; 8 * 1024];
+        loop {
+            match input.read(&mut buffer) {
+                // Dropping the writer is the end of the input. An error is too: what was typed
+                // before it still counts.
+                Ok(0) => return,
+                Ok(length) => {
+                    if runtime
+                        .block_on(writer.write_all(&buffer[..length]))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::error!("cannot read standard input: {error}");
+                    return;
+                }
+            }
+        }
+    });
+    reader
+}
+
+fn frequency(text: &str) -> Result<f64, String> {
+    let hz = text
+        .parse::<f64>()
+        .ok()
+        .filter(|hz| hz.is_finite() && *hz > 0.0);
+    hz.ok_or_else(|| "calls per second are a number above 0, such as 2.5".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "a time is a number of seconds above 0, such as 2.5".to_owned())
+}
+
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let size = text.parse::<usize>().ok().filter(|size| *size > 0);
+    let size = size.and_then(|size| size.checked_mul(MIB));
+    size.ok_or_else(|| "a size is a whole number of MiB above 0, such as 256".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn contract(worker: &str, version: &'static str) -> Contract {
+        Contract {
+            worker: worker.to_owned(),
+            version,
+            methods: Vec::new(),
+            server_methods: Vec::new(),
+        }
+    }
+
+    fn parsed(arguments: &[&str]) -> Result<ServerArgs, clap::Error> {
+        let arguments = [&["server"], arguments].concat();
+        let matches = command(&contract("Greeter", "1.2.3")).try_get_matches_from(arguments)?;
+        ServerArgs::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command(&contract("Greeter", "1.2.3")).debug_assert();
+    }
+
+    #[test]
+    fn options_are_understood() {
+        let args = parsed(&[
+            "--bind",
+            ":0",
+            "--workers",
+            "4",
+            "--frequency",
+            "2.5",
+            "--output",
+            "json",
+            "-vv",
+            "--max-message",
+            "2",
+            "--handshake-timeout",
+            "0.5",
+        ])
+        .unwrap();
+        assert_eq!((args.bind.as_str(), args.workers), (":0", 4));
+        assert_eq!(
+            (args.frequency, args.output),
+            (Some(2.5), OutputFormat::Json)
+        );
+        assert_eq!((args.verbose, args.max_message), (2, Some(2 * MIB)));
+        assert_eq!(args.handshake_timeout, Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_with_an_example() {
+        for (option, value, remedy) in [
+            ("--frequency", "0", "such as 2.5"),
+            ("--frequency", "nan", "such as 2.5"),
+            ("--quit-timeout", "-1", "such as 2.5"),
+            ("--quit-timeout", "inf", "such as 2.5"),
+            ("--max-message", "0", "such as 256"),
+            ("--max-message", "99999999999999999", "such as 256"),
+            ("--output", "xml", "text, json"),
+        ] {
+            let error = parsed(&[&format!("{option}={value}")])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_name_the_worker() {
+        let version = parsed(&["--version"]).unwrap_err().to_string();
+        assert_eq!(version.trim_end(), "greeter-server 1.2.3");
+        let help = parsed(&["--help"]).unwrap_err().to_string();
+        for part in [
+            "The server that Greeter workers join",
+            "DP_BIND",
+            "Examples:",
+            "--max-clients",
+        ] {
+            assert!(help.contains(part), "{part} is missing in\n{help}");
+        }
+        let generic = command(&contract("Sorter<alloc::string::String>", ""));
+        assert_eq!(generic.get_name(), "sorter-server");
+    }
+
+    #[test]
+    fn a_program_that_flattens_the_options_keeps_its_own_description() {
+        /// Loads a web site.
+        #[derive(Debug, Parser)]
+        struct Options {
+            #[command(flatten)]
+            server: ServerArgs,
+            /// The site to load.
+            #[arg(long)]
+            url: String,
+        }
+        use clap::CommandFactory as _;
+        Options::command().debug_assert();
+        let about = Options::command().get_about().map(ToString::to_string);
+        assert_eq!(about.as_deref(), Some("Loads a web site"));
+        let options = Options::parse_from(["load", "--url", "http://localhost", "--workers", "3"]);
+        assert_eq!(
+            (options.server.workers, options.url.as_str()),
+            (3, "http://localhost")
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! Lines of the console's input, with a bound.
+
+use std::io;
+
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+/// The longest line, in bytes, without its end.
+pub(crate) const MAX_LINE: usize = 64 * 1024;
+
+/// One line of input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Without its end.
+    Text(String),
+    Unreadable(Unreadable),
+}
+
+/// Why a line is no text. The next one is read as if nothing had happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum Unreadable {
+    #[error("a line has at most {MAX_LINE} bytes; this one was left out")]
+    TooLong,
+    #[error("a line has to be UTF-8; this one was left out")]
+    NotUtf8,
+}
+
+/// Splits input into lines.
+#[derive(Debug)]
+pub(crate) struct Lines<R> {
+    reader: BufReader<R>,
+    line: Vec<u8>,
+    too_long: bool,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(crate) fn new(input: R) -> Self {
+        Self {
+            reader: BufReader::new(input),
+            line: Vec::new(),
+            too_long: false,
+        }
+    }
+
+    /// The next line; `None` at the end. Cancel safe: what has been read of a line is kept.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Input>> {
+        loop {
+            let buffer = self.reader.fill_buf().await?;
+            if buffer.is_empty() {
+                let nothing_left = self.line.is_empty() && !self.too_long;
+                return Ok((!nothing_left).then(|| self.take()));
+            }
+            let end = buffer.iter().position(|&byte| byte == b'\n');
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            // One byte more than a line may have: the CR of its end.
+            if self.line.len() + part.len() > MAX_LINE + 1 {
+                self.too_long = true;
+                self.line.clear();
+            }
+            if !self.too_long {
+                self.line.extend_from_slice(part);
+            }
+            let read = end.map_or(part.len(), |end| end + 1);
+            self.reader.consume(read);
+            if end.is_some() {
+                return Ok(Some(self.take()));
+            }
+        }
+    }
+
+    fn take(&mut self) -> Input {
+        let mut line = std::mem::take(&mut self.line);
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        if std::mem::take(&mut self.too_long) || line.len() > MAX_LINE {
+            return Input::Unreadable(Unreadable::TooLong);
+        }
+        match String::from_utf8(line) {
+            Ok(text) => Input::Text(text),
+            Err(_) => Input::Unreadable(Unreadable::NotUtf8),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn lines(input: &[u8]) -> Vec<Input> {
+        let mut lines = Lines::new(input);
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            all.push(line);
+        }
+        all
+    }
+
+    fn text(text: &str) -> Input {
+        Input::Text(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn lines_end_in_lf_or_crlf_and_the_last_one_in_nothing() {
+        let expected = [text("/run"), text("/freq 2"), text(""), text("/quit")];
+        assert_eq!(lines(b"/run\n/freq 2\r\n\n/quit").await, expected);
+        assert_eq!(lines(b"/quit\n").await, [text("/quit")]);
+        assert_eq!(lines(b"").await, []);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_utf8_costs_one_line() {
+        let bad = Input::Unreadable(Unreadable::NotUtf8);
+        assert_eq!(lines(b"\xff\xfe\n/run\n").await, [bad, text("/run")]);
+    }
+
+    #[tokio::test]
+    async fn a_line_of_the_greatest_length_is_read_and_a_longer_one_is_not() {
+        let longest = "x".repeat(MAX_LINE);
+        for end in ["\n", "\r\n", ""] {
+            assert_eq!(
+                lines(format!("{longest}{end}").as_bytes()).await,
+                [text(&longest)]
+            );
+        }
+        let too_long = Input::Unreadable(Unreadable::TooLong);
+        for input in [
+            format!("{longest}y\n/run"),
+            format!("{longest}{longest}{longest}\n/run"),
+        ] {
+            assert_eq!(
+                lines(input.as_bytes()).await,
+                [too_long.clone(), text("/run")]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn half_a_line_survives_a_cancelled_read() {
+        let (mut writer, reader) = tokio::io::duplex(64);
+        let mut lines = Lines::new(reader);
+        writer.write_all(b"/ru").await.unwrap();
+        tokio::select! {
+            biased;
+            _ = lines.next() => panic!("there is no line yet"),
+            () = tokio::task::yield_now() => {}
+        }
+        writer.write_all(b"n\n").await.unwrap();
+        assert_eq!(lines.next().await.unwrap(), Some(text("/run")));
+    }
+}

@@ -1,0 +1,290 @@
+//! What the console says, as text or as JSON.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use dp_core::engine::WorkerStatus;
+use dp_core::{ResultLine, WorkerId};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::json;
+use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
+
+use super::ConsoleError;
+use super::parse::CommandInfo;
+use super::roll::News;
+
+/// How a console writes; [`console`](crate::console) describes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[non_exhaustive]
+pub enum OutputFormat {
+    /// Lines of text, for people and simple programs.
+    #[default]
+    Text,
+    /// Every line is one JSON object.
+    Json,
+}
+
+impl fmt::Display for OutputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// One line of output.
+#[derive(Debug)]
+pub(crate) enum Line<'a> {
+    News(&'a News),
+    Result(&'a ResultLine),
+    /// The end of a run.
+    Done {
+        ok: bool,
+    },
+    Error(&'a str),
+    Frequency(f64),
+    Worker(&'a WorkerStatus),
+    Command(&'a CommandInfo),
+}
+
+/// Writes lines.
+#[derive(Debug)]
+pub(crate) struct Printer<O> {
+    output: BufWriter<O>,
+    format: OutputFormat,
+}
+
+impl<O: AsyncWrite + Unpin> Printer<O> {
+    pub(crate) fn new(output: O, format: OutputFormat) -> Self {
+        Self {
+            output: BufWriter::new(output),
+            format,
+        }
+    }
+
+    /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
+    pub(crate) async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
+        let mut text = match self.format {
+            OutputFormat::Text => line.to_string(),
+            // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
+            OutputFormat::Json => serde_json::to_string(&line).unwrap_or_default(),
+        };
+        text.push('\n');
+        self.output
+            .write_all(text.as_bytes())
+            .await
+            .map_err(ConsoleError::Output)
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), ConsoleError> {
+        self.output.flush().await.map_err(ConsoleError::Output)
+    }
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::News(News::Arrived(_)) => f.write_str("new worker arrived"),
+            Self::News(News::Departed { .. }) => f.write_str("worker departed"),
+            Self::News(News::Ready(_)) => f.write_str("ready to run"),
+            Self::Result(result) => result.fmt(f),
+            Self::Done { ok: true } => f.write_str("ok"),
+            Self::Done { ok: false } => f.write_str("failed"),
+            Self::Error(message) => write!(f, "error: {}", one_line(message)),
+            Self::Frequency(hz) => hz.fmt(f),
+            Self::Worker(status) => {
+                let (info, version) = (&status.info, one_line(&status.version));
+                write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
+                match &status.running {
+                    None => f.write_str("idle"),
+                    Some(running) => {
+                        let seconds = running.since.as_secs_f64();
+                        write!(f, "running {} for {seconds:.3} s", running.method)
+                    }
+                }
+            }
+            Self::Command(info) => write!(f, "{:<12} {}", info.usage(), info.about),
+        }
+    }
+}
+
+/// `text` without line ends and other control characters, which would spoil a line or a terminal.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        if char.is_control() {
+            line.extend(char.escape_debug());
+        } else {
+            line.push(char);
+        }
+    }
+    Cow::Owned(line)
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::News(news) => {
+                map.serialize_entry("event", &self.to_string())?;
+                match news {
+                    News::Arrived(worker) => map.serialize_entry("worker", name(worker))?,
+                    News::Departed { worker, reason } => {
+                        map.serialize_entry("worker", name(worker))?;
+                        map.serialize_entry("reason", reason)?;
+                    }
+                    News::Ready(workers) => map.serialize_entry("workers", workers)?,
+                }
+            }
+            Self::Result(result) => map.serialize_entry(
+                "result",
+                &json!({
+                    "worker": name(&result.worker),
+                    "time": result.time.to_string(),
+                    "message": result.message,
+                }),
+            )?,
+            Self::Done { ok } => map.serialize_entry("ok", ok)?,
+            Self::Error(message) => map.serialize_entry("error", message)?,
+            Self::Frequency(hz) => map.serialize_entry("frequency", hz)?,
+            Self::Worker(status) => {
+                let running = status.running.as_ref().map(
+                    |running| json!({"method": running.method, "seconds": running.since.as_secs_f64()}),
+                );
+                map.serialize_entry(
+                    "worker",
+                    &json!({
+                        "id": name(status.info.id()),
+                        "client": status.info.client(),
+                        "address": status.info.address(),
+                        "version": status.version,
+                        "running": running,
+                        "waiting": status.waiting,
+                    }),
+                )?;
+            }
+            Self::Command(info) => map.serialize_entry(
+                "command",
+                &json!({"usage": info.usage(), "about": info.about}),
+            )?,
+        }
+        map.end()
+    }
+}
+
+fn name(worker: &WorkerId) -> &str {
+    worker.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn printed(format: OutputFormat, line: Line<'_>) -> String {
+        let mut bytes = Vec::new();
+        let mut printer = Printer::new(&mut bytes, format);
+        printer.print(line).await.unwrap();
+        printer.flush().await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn id(name: &str) -> WorkerId {
+        WorkerId::new(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn events_are_the_documented_words() {
+        let departed = News::Departed {
+            worker: id("w1"),
+            reason: "reset".to_owned(),
+        };
+        for (news, text, json) in [
+            (
+                News::Arrived(id("w1")),
+                "new worker arrived\n",
+                "{\"event\":\"new worker arrived\",\"worker\":\"w1\"}\n",
+            ),
+            (
+                departed,
+                "worker departed\n",
+                "{\"event\":\"worker departed\",\"worker\":\"w1\",\"reason\":\"reset\"}\n",
+            ),
+            (
+                News::Ready(2),
+                "ready to run\n",
+                "{\"event\":\"ready to run\",\"workers\":2}\n",
+            ),
+        ] {
+            assert_eq!(printed(OutputFormat::Text, Line::News(&news)).await, text);
+            assert_eq!(printed(OutputFormat::Json, Line::News(&news)).await, json);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_run_is_one_word() {
+        assert_eq!(
+            printed(OutputFormat::Text, Line::Done { ok: true }).await,
+            "ok\n"
+        );
+        assert_eq!(
+            printed(OutputFormat::Text, Line::Done { ok: false }).await,
+            "failed\n"
+        );
+        assert_eq!(
+            printed(OutputFormat::Json, Line::Done { ok: true }).await,
+            "{\"ok\":true}\n"
+        );
+        assert_eq!(
+            printed(OutputFormat::Json, Line::Done { ok: false }).await,
+            "{\"ok\":false}\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_error_stays_on_one_line() {
+        let line = printed(OutputFormat::Text, Line::Error("disk\nfull\u{1b}[31m")).await;
+        assert_eq!(line, "error: disk\\nfull\\u{1b}[31m\n");
+        let line = printed(OutputFormat::Json, Line::Error("disk\nfull")).await;
+        assert_eq!(line, "{\"error\":\"disk\\nfull\"}\n");
+    }
+
+    #[tokio::test]
+    async fn a_result_has_three_columns_or_a_json_object() {
+        let (worker, time) = (id("w1"), jiff::Timestamp::UNIX_EPOCH);
+        let result = ResultLine {
+            worker,
+            time,
+            message: "greeted Ada".to_owned(),
+        };
+        let line = printed(OutputFormat::Text, Line::Result(&result)).await;
+        let columns: Vec<_> = line.trim_end().split('\t').collect();
+        assert_eq!(
+            (columns.len(), columns[0], columns[2]),
+            (3, "w1", "greeted Ada")
+        );
+        let line = printed(OutputFormat::Json, Line::Result(&result)).await;
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["result"]["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(value["result"]["message"], "greeted Ada");
+    }
+
+    #[tokio::test]
+    async fn a_frequency_is_a_plain_number() {
+        assert_eq!(
+            printed(OutputFormat::Text, Line::Frequency(2.5)).await,
+            "2.5\n"
+        );
+        assert_eq!(
+            printed(OutputFormat::Text, Line::Frequency(10.0)).await,
+            "10\n"
+        );
+        assert_eq!(
+            printed(OutputFormat::Json, Line::Frequency(2.5)).await,
+            "{\"frequency\":2.5}\n"
+        );
+    }
+}

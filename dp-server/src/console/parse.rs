@@ -1,0 +1,298 @@
+//! What a line of input asks for.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// A command, ready to be carried out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Command {
+    Run,
+    Reset,
+    /// Sets it, or without a value asks for it. The value is finite and above 0.
+    Frequency(Option<f64>),
+    Workers,
+    Results,
+    Help,
+    Quit,
+}
+
+/// What is known of a command: the one list behind `/help`, errors and suggestions.
+#[derive(Debug)]
+pub(crate) struct CommandInfo {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: &'static str,
+    pub(crate) about: &'static str,
+    parse: fn(&CommandInfo, &str) -> Result<Command, ParseError>,
+}
+
+pub(crate) const COMMANDS: &[CommandInfo] = &[
+    CommandInfo {
+        name: "/run",
+        arguments: "",
+        about: "runs, then prints the results, then `ok`; `failed` after errors",
+        parse: |info, rest| info.alone(rest, Command::Run),
+    },
+    CommandInfo {
+        name: "/results",
+        arguments: "",
+        about: "prints what is recorded so far, without a run",
+        parse: |info, rest| info.alone(rest, Command::Results),
+    },
+    CommandInfo {
+        name: "/reset",
+        arguments: "",
+        about: "flushes the recorded results of every worker",
+        parse: |info, rest| info.alone(rest, Command::Reset),
+    },
+    CommandInfo {
+        name: "/freq",
+        arguments: "[HZ]",
+        about: "sets the frequency, in calls per second; without an argument prints it",
+        parse: |_, rest| frequency(rest),
+    },
+    CommandInfo {
+        name: "/workers",
+        arguments: "",
+        about: "lists who is connected: id, address, version, what each is running and for how long",
+        parse: |info, rest| info.alone(rest, Command::Workers),
+    },
+    CommandInfo {
+        name: "/help",
+        arguments: "",
+        about: "prints this list",
+        parse: |info, rest| info.alone(rest, Command::Help),
+    },
+    CommandInfo {
+        name: "/quit",
+        arguments: "",
+        about: "tells the clients to quit, then quits",
+        parse: |info, rest| info.alone(rest, Command::Quit),
+    },
+];
+
+impl CommandInfo {
+    /// How to write it: name and arguments.
+    pub(crate) fn usage(&self) -> String {
+        format!("{} {}", self.name, self.arguments)
+            .trim_end()
+            .to_owned()
+    }
+
+    fn alone(&self, rest: &str, command: Command) -> Result<Command, ParseError> {
+        if rest.is_empty() {
+            Ok(command)
+        } else {
+            Err(ParseError::Arguments {
+                name: self.name,
+                rest: Quoted::new(rest),
+            })
+        }
+    }
+}
+
+/// Why a line is no command, and what to write instead.
+#[derive(Debug, PartialEq, Error)]
+pub(crate) enum ParseError {
+    #[error("{text} is not a command: {hint}")]
+    NotACommand { text: Quoted, hint: Hint },
+    #[error("there is no command {text}: {hint}")]
+    Unknown { text: Quoted, hint: Hint },
+    #[error("{name} takes no argument, but got {rest}")]
+    Arguments { name: &'static str, rest: Quoted },
+    #[error("/freq takes calls per second, a number above 0 such as `/freq 2.5`, but got {text}")]
+    Frequency { text: Quoted },
+}
+
+/// Reads one line; `None` where it is empty.
+pub(crate) fn parse(line: &str) -> Result<Option<Command>, ParseError> {
+    let line = line.trim_end();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    if !name.starts_with('/') {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        let hint = Hint::new(&format!("/{first}"), "commands start with `/`");
+        return Err(ParseError::NotACommand {
+            text: Quoted::new(line),
+            hint,
+        });
+    }
+    match COMMANDS.iter().find(|info| info.name == name) {
+        Some(info) => (info.parse)(info, rest.trim()).map(Some),
+        None => {
+            let hint = Hint::new(name, "");
+            Err(ParseError::Unknown {
+                text: Quoted::new(name),
+                hint,
+            })
+        }
+    }
+}
+
+fn frequency(rest: &str) -> Result<Command, ParseError> {
+    if rest.is_empty() {
+        return Ok(Command::Frequency(None));
+    }
+    match rest.parse::<f64>() {
+        Ok(hz) if hz.is_finite() && hz > 0.0 => Ok(Command::Frequency(Some(hz))),
+        _ => Err(ParseError::Frequency {
+            text: Quoted::new(rest),
+        }),
+    }
+}
+
+/// The remedy: the command that was probably meant, or the list of all.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Hint {
+    rule: &'static str,
+    meant: Option<&'static str>,
+}
+
+impl Hint {
+    fn new(name: &str, rule: &'static str) -> Self {
+        // Longer words are no typos of ours, and comparing them takes long.
+        let near = name.len() <= 16;
+        let name = name.to_lowercase();
+        let meant = COMMANDS
+            .iter()
+            .filter(|_| near)
+            .map(|info| (strsim::damerau_levenshtein(&name, info.name), info.name))
+            .filter(|(distance, known)| *distance <= known.len() / 3)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, known)| known);
+        Self { rule, meant }
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.meant, self.rule) {
+            (Some(meant), _) => write!(f, "did you mean `{meant}`?"),
+            (None, "") => write!(f, "`/help` lists those that there are"),
+            (None, rule) => write!(f, "{rule}; `/help` lists them"),
+        }
+    }
+}
+
+/// Part of the input as an error quotes it: escaped, and not longer than a line should be.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Quoted(String);
+
+impl Quoted {
+    const LONGEST: usize = 40;
+
+    fn new(text: &str) -> Self {
+        let mut chars = text.chars();
+        let mut shown: String = chars
+            .by_ref()
+            .take(Self::LONGEST)
+            .flat_map(char::escape_debug)
+            .collect();
+        if chars.next().is_some() {
+            shown.push('…');
+        }
+        Self(shown)
+    }
+}
+
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(line: &str) -> String {
+        parse(line).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for (line, command) in [
+            ("/run", Command::Run),
+            ("/reset", Command::Reset),
+            ("/freq", Command::Frequency(None)),
+            ("/freq 2.5", Command::Frequency(Some(2.5))),
+            ("/freq\t 1e3 ", Command::Frequency(Some(1000.0))),
+            ("/workers", Command::Workers),
+            ("/results", Command::Results),
+            ("/help", Command::Help),
+            ("/quit  ", Command::Quit),
+        ] {
+            assert_eq!(parse(line), Ok(Some(command)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_line_asks_for_nothing() {
+        assert_eq!(parse(""), Ok(None));
+        assert_eq!(parse("  \t "), Ok(None));
+    }
+
+    #[test]
+    fn a_typo_gets_a_suggestion() {
+        assert_eq!(
+            error("/rnu"),
+            "there is no command `/rnu`: did you mean `/run`?"
+        );
+        assert_eq!(
+            error("/QUIT"),
+            "there is no command `/QUIT`: did you mean `/quit`?"
+        );
+        assert_eq!(
+            error("/worker"),
+            "there is no command `/worker`: did you mean `/workers`?"
+        );
+        assert_eq!(
+            error("/teleport"),
+            "there is no command `/teleport`: `/help` lists those that there are"
+        );
+        assert_eq!(
+            error("/"),
+            "there is no command `/`: `/help` lists those that there are"
+        );
+    }
+
+    #[test]
+    fn text_that_is_no_command_gets_a_remedy() {
+        assert_eq!(error("run"), "`run` is not a command: did you mean `/run`?");
+        assert_eq!(
+            error("  /run"),
+            "`  /run` is not a command: commands start with `/`; `/help` lists them"
+        );
+        assert_eq!(
+            error("hello there"),
+            "`hello there` is not a command: commands start with `/`; `/help` lists them"
+        );
+    }
+
+    #[test]
+    fn arguments_where_there_are_none_are_an_error() {
+        assert_eq!(error("/run fast"), "/run takes no argument, but got `fast`");
+        assert_eq!(
+            error("/quit /run"),
+            "/quit takes no argument, but got `/run`"
+        );
+    }
+
+    #[test]
+    fn a_frequency_is_a_finite_number_above_0() {
+        for bad in ["0", "-1", "nan", "inf", "1e999", "fast", "1 2", "-0.0"] {
+            assert!(
+                error(&format!("/freq {bad}")).ends_with(&format!("but got `{bad}`")),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_stays_on_one_short_line() {
+        let long = error(&"\u{1b}[2J".repeat(10_000));
+        assert!(long.len() < 200 && !long.contains('\u{1b}'), "{long}");
+    }
+}

@@ -1,0 +1,184 @@
+//! A server that is up.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use dp_core::engine::{self, Fleet};
+use dp_core::{DistributedWorker, MasterWorker};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+
+use crate::builder::{ServerBuilder, Settings};
+use crate::console::{Console, ConsoleError};
+use crate::listen::Listening;
+use crate::report::Report;
+use crate::run::{self, RunError};
+
+/// Connections that were told to go are given this long to do so.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// A server: clients join it, and through it their workers are called.
+///
+/// Dropping it closes the listener and disconnects the clients, who then do what they do when a
+/// server is lost; [`shutdown`](Self::shutdown) tells them to quit first.
+///
+/// ```ignore
+/// let server = Server::<Greeter>::builder().bind("127.0.0.1:0").workers(2).start().await?;
+/// println!("clients can join at {}", server.local_addr());
+/// let report = server.run().await?;
+/// ```
+pub struct Server<W: DistributedWorker> {
+    pub(crate) fleet: Fleet<W>,
+    pub(crate) settings: Settings,
+    /// Where runs happen.
+    pub(crate) runtime: Handle,
+    /// Whether one is under way.
+    pub(crate) running: AtomicBool,
+    listening: Listening,
+}
+
+impl<W: DistributedWorker> Server<W> {
+    /// A server yet to be set up and started.
+    pub fn builder() -> ServerBuilder<W> {
+        ServerBuilder::new(Settings::default())
+    }
+
+    pub(crate) fn new(
+        fleet: Fleet<W>,
+        listening: Listening,
+        settings: Settings,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            fleet,
+            settings,
+            runtime,
+            running: AtomicBool::new(false),
+            listening,
+        }
+    }
+
+    /// The address where it listens, with the real port also where port 0 was asked for. The first
+    /// one where a name stands for several, which then all have this port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listening.address()
+    }
+
+    /// The workers that are there now, as a group to call. It is a snapshot: who joins later is not
+    /// in it.
+    pub fn master(&self) -> MasterWorker<W> {
+        self.fleet.master()
+    }
+
+    /// Waits until as many workers have joined as [`workers`](ServerBuilder::workers) asks for, and
+    /// returns all that are there.
+    ///
+    /// # Errors
+    /// [`ReadyError`] is kept for what may go wrong later: today it waits for as long as it takes.
+    ///
+    /// # Cancel safety
+    /// It can be dropped at any time, as in a `tokio::time::timeout`.
+    pub async fn ready(&self) -> Result<MasterWorker<W>, ReadyError> {
+        let needed = self.settings.workers;
+        loop {
+            self.fleet.joined(needed).await;
+            let master = self.fleet.master();
+            // One may have left between the two.
+            if master.len() >= needed {
+                return Ok(master);
+            }
+        }
+    }
+
+    /// What `/run` does: runs the worker's `run` with everyone who is there, then gathers the results
+    /// that they have recorded, as far as they can be had.
+    ///
+    /// A run that began has a [`Report`] however it ended, also when it panicked: see
+    /// [`Report::failure`].
+    ///
+    /// # Errors
+    /// [`RunError`] when it could not begin: too few workers have joined, the worker has no `run`, or
+    /// another run is under way.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the run, and cancels its calls on the workers.
+    pub async fn run(&self) -> Result<Report, RunError> {
+        run::execute(self).await
+    }
+
+    /// Reads commands from `input` and answers on `output` until `/quit` or the end of the input:
+    /// see [`console`](crate::console). The server stays up; calling
+    /// [`shutdown`](Self::shutdown) is up to the caller.
+    ///
+    /// # Errors
+    /// [`ConsoleError`] when `input` cannot be read or `output` cannot be written. What a command
+    /// answers, errors included, goes to `output`.
+    pub async fn console(
+        &self,
+        input: impl AsyncRead + Unpin,
+        output: impl AsyncWrite + Unpin,
+    ) -> Result<(), ConsoleError> {
+        Console::new(self, input, output).serve().await
+    }
+
+    /// Stops listening, tells every client to quit, waits until they have, and cuts off those that
+    /// have not within [`quit_timeout`](ServerBuilder::quit_timeout).
+    ///
+    /// # Errors
+    /// [`ShutdownError::TimedOut`] when some had to be cut off. The server is down all the same.
+    pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
+        self.listening.stop_accepting();
+        let (fleet, within) = (self.fleet.clone(), self.settings.quit_timeout);
+        let asked = Instant::now();
+        // On the I/O runtime, since the caller's may have no timers.
+        let quit = engine::io().spawn(async move {
+            fleet.quit(within).await;
+            asked.elapsed()
+        });
+        let took = quit.await.unwrap_or_default();
+        self.fleet.close();
+        self.listening.ended(CLOSING).await;
+        if took >= within {
+            Err(ShutdownError::TimedOut { after: within })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl<W: DistributedWorker> Drop for Server<W> {
+    fn drop(&mut self) {
+        self.listening.stop_accepting();
+        self.fleet.close();
+    }
+}
+
+impl<W: DistributedWorker> fmt::Debug for Server<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("local_addr", &self.local_addr())
+            .field("workers", &self.fleet.len())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why [`Server::ready`] gave up waiting.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadyError {}
+
+/// What went wrong as a server went down.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// Some clients were still there when the time was up, and have been disconnected.
+    #[error("not every client had quit within {after:?}: the rest were disconnected")]
+    TimedOut {
+        /// How long they were given.
+        after: Duration,
+    },
+}
