@@ -13,7 +13,7 @@ use dp_client::ClientArgs;
 use dp_server::{Server, ServerArgs};
 use http_load::site::Site;
 use http_load::{Loader, Plan, Report, Target};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 /// How long the worker processes of this machine may take to be ready.
@@ -142,20 +142,16 @@ impl LoadArgs {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    tokio::runtime::Runtime::new()?.block_on(async {
-        match cli.role {
-            None => finish(&here(cli.here).await?),
-            Some(Role::Server { server, load }) => finish(&lead(server, load).await?),
-            Some(Role::Client(client)) => {
-                client.builder::<Loader>().run().await?;
-                Ok(())
-            }
-        }
-    })
+    match cli.role {
+        None => finish(here(cli.here)),
+        Some(Role::Server { server, load }) => finish(lead(server, load)),
+        Some(Role::Client(client)) => client.main(|_info| Loader),
+    }
 }
 
-/// Prints the report; fails when it is not complete.
-fn finish(report: &Report) -> anyhow::Result<()> {
+/// Carries it out, and prints the report; fails when that is not complete.
+fn finish(load: impl Future<Output = anyhow::Result<Report>>) -> anyhow::Result<()> {
+    let report = tokio::runtime::Runtime::new()?.block_on(load)?;
     let mut output = std::io::stdout().lock();
     write!(output, "{report}")?;
     output.flush()?;
@@ -225,7 +221,12 @@ impl Clients {
         let itself = std::env::current_exe().context("cannot find this program")?;
         for number in 1..=workers {
             let id = format!("w{number}");
-            let mut child: Child = Command::new(&itself)
+            let mut command = Command::new(&itself);
+            if std::env::var_os("RUST_LOG").is_none() {
+                // That they join and leave goes without saying.
+                command.env("RUST_LOG", "warn");
+            }
+            let mut child = command
                 .args([
                     "client",
                     "--server",

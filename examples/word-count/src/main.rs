@@ -63,28 +63,30 @@ struct TextArgs {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    tokio::runtime::Runtime::new()?.block_on(async {
-        match cli.role {
-            None => {
-                let workers = cli.here.workers.get();
-                let master = MasterWorker::<WordCounter>::in_process(workers, |_info| WordCounter);
-                count_with(&master, &cli.here.text).await
-            }
-            Some(Role::Server { server, text }) => {
-                let server = server.builder::<WordCounter>().start().await?;
-                eprintln!("waiting for workers at {}", server.local_addr());
-                let master = server.ready().await?;
-                let counted = count_with(&master, &text).await;
-                // The workers are sent home even if the counting failed.
-                server.shutdown().await?;
-                counted
-            }
-            Some(Role::Client(client)) => {
-                client.builder::<WordCounter>().run().await?;
-                Ok(())
-            }
-        }
-    })
+    let runtime = tokio::runtime::Runtime::new()?;
+    match cli.role {
+        None => runtime.block_on(here(cli.here)),
+        Some(Role::Server { server, text }) => runtime.block_on(lead(server, text)),
+        Some(Role::Client(client)) => client.main(|_info| WordCounter),
+    }
+}
+
+/// Everything in this process.
+async fn here(here: Here) -> anyhow::Result<()> {
+    let workers = here.workers.get();
+    let master = MasterWorker::<WordCounter>::in_process(workers, |_info| WordCounter);
+    count_with(&master, &here.text).await
+}
+
+/// The master of workers on other machines.
+async fn lead(server: ServerArgs, text: TextArgs) -> anyhow::Result<()> {
+    let server = server.builder::<WordCounter>().start().await?;
+    eprintln!("waiting for workers at {}", server.local_addr());
+    let master = server.ready().await?;
+    let counted = count_with(&master, &text).await;
+    // The workers are sent home even if the counting failed.
+    server.shutdown().await?;
+    counted
 }
 
 async fn count_with(master: &MasterWorker<WordCounter>, args: &TextArgs) -> anyhow::Result<()> {
