@@ -98,10 +98,10 @@ fn duplicates(worker: &mut Worker, errors: &mut Errors) {
 /// Takes the second method called `name` out of the block, lest the compiler complains as well.
 fn remove_double(items: &mut Vec<ImplItem>, name: &Ident) {
     let named = |item: &ImplItem| matches!(item, ImplItem::Fn(item) if item.sig.ident == *name);
-    if items.iter().filter(|item| named(item)).count() > 1 {
-        if let Some(last) = items.iter().rposition(named) {
-            items.remove(last);
-        }
+    if items.iter().filter(|item| named(item)).count() > 1
+        && let Some(last) = items.iter().rposition(named)
+    {
+        items.remove(last);
     }
 }
 

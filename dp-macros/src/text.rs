@@ -158,10 +158,10 @@ fn operator(flat: &[TokenTree], index: usize) -> String {
         return String::new();
     };
     let mut operator = String::from(first);
-    if let (Spacing::Joint, Some((second, _))) = (spacing, char_at(index + 1)) {
-        if matches!((first, second), (':', ':') | ('-' | '=', '>')) {
-            operator.push(second);
-        }
+    if let (Spacing::Joint, Some((second, _))) = (spacing, char_at(index + 1))
+        && matches!((first, second), (':', ':') | ('-' | '=', '>'))
+    {
+        operator.push(second);
     }
     operator
 }

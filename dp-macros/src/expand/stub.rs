@@ -123,7 +123,7 @@ pub(super) fn method(
         } else {
             quote!(#writer)
         };
-        let value = checked(worker, value, "Value");
+        let value = checked(worker, value, "CanBeResult");
         quote! {{
             #private::#function::<#self_ty, #value>(
                 &self.#field,
@@ -147,15 +147,15 @@ fn write(worker: &Worker, argument: &Argument, writer: &Ident) -> Option<TokenSt
         Passing::Text => quote!(#writer.text(#name);),
         Passing::Bytes => quote!(#writer.bytes(#name);),
         Passing::Slice(ty) => {
-            let ty = checked(worker, ty, "Argument");
+            let ty = checked(worker, ty, "CanBeArgument");
             quote!(#writer.slice::<#ty>(#name);)
         }
         Passing::Lent(ty) => {
-            let ty = checked(worker, ty, "Argument");
+            let ty = checked(worker, ty, "CanBeArgument");
             quote!(#writer.value::<#ty>(#name);)
         }
         Passing::Owned(ty) => {
-            let ty = checked(worker, ty, "Argument");
+            let ty = checked(worker, ty, "CanBeArgument");
             quote!(#writer.value::<#ty>(&#name);)
         }
     })

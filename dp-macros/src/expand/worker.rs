@@ -33,6 +33,10 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
         true => quote!(#server #types),
         false => quote!(#private::NoServer<Self>),
     };
+    // Where the worker is not `Send`, it is the worker's type that has to be marked.
+    let span = self_ty.span();
+    let implemented = at(quote!(#krate::DistributedWorker), span);
+    let header = quote_spanned!(span=> impl #impls #implemented for #self_ty);
     let contract = contract(worker);
     let dispatch = dispatcher(worker, &worker.remotes, stub::REMOTE);
     let dispatch_server = dispatcher(worker, &worker.server_functions, stub::SERVER);
@@ -40,7 +44,7 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
     let [call, master_argument] = ["call", "master"].map(|name| hygienic(name, Span::call_site()));
     quote! {
         #[automatically_derived]
-        impl #impls #krate::DistributedWorker for #self_ty #clause {
+        #header #clause {
             type Remote = #remote #types;
             type Master = #master #types;
             type Server = #state;
@@ -175,18 +179,22 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
         let Some(passing) = &argument.passing else {
             continue;
         };
-        let local = hygienic(&format!("argument{index}"), argument.ty.span());
-        let (ty, lent) = match passing {
-            Passing::Text => (quote!(::std::string::String), true),
-            Passing::Bytes => (quote!(::std::vec::Vec<::core::primitive::u8>), true),
-            Passing::Slice(ty) => {
-                let ty = checked(worker, ty, "Argument");
-                (quote!(::std::vec::Vec<#ty>), true)
-            }
-            Passing::Lent(ty) => (checked(worker, ty, "Argument"), true),
-            Passing::Owned(ty) => (checked(worker, ty, "Argument"), false),
+        let span = argument.ty.span();
+        let local = hygienic(&format!("argument{index}"), span);
+        let (ty, read, lent) = match passing {
+            Passing::Text => (quote!(::std::string::String), "argument", true),
+            Passing::Bytes => (
+                quote!(::std::vec::Vec<::core::primitive::u8>),
+                "argument",
+                true,
+            ),
+            Passing::Slice(ty) => (checked(worker, ty, "CanBeArgument"), "slice", true),
+            Passing::Lent(ty) => (checked(worker, ty, "CanBeArgument"), "argument", true),
+            Passing::Owned(ty) => (checked(worker, ty, "CanBeArgument"), "argument", false),
         };
-        decode.push(quote!(let #local = #call.argument::<#ty>()?;));
+        // Where a bound has failed already, the same at the same place is not reported again.
+        let read = Ident::new(read, span);
+        decode.push(quote_spanned!(span=> let #local = #call.#read::<#ty>()?;));
         names.push(if lent {
             quote!(&#local)
         } else {
@@ -196,10 +204,13 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
     let (given, leading) = leading(role, &call, span);
     let wait = is_async.then(|| quote_spanned!(span=> .await));
     let function = quote_spanned!(span=> <#self_ty>::#name(#(#leading,)* #(#names),*) #wait);
-    let value = checked(worker, &output.value, "Value");
-    let reply = match output.fallible {
-        true => quote!(#private::reply_result::<#value, _>(#function)),
-        false => quote!(#private::reply::<#value>(#function)),
+    let value = checked(worker, &output.value, "CanBeResult");
+    let reply = match &output.error {
+        Some(error) => {
+            let error = checked(worker, error, "CanBeError");
+            quote!(#private::reply_result::<#value, #error>(#function))
+        }
+        None => quote!(#private::reply::<#value>(#function)),
     };
     let body = quote_spanned! {span=>
         async move {

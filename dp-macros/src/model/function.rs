@@ -179,11 +179,11 @@ fn remote_role(
     let context = parameters
         .first()
         .filter(|first| is_context(referent(&first.ty)));
-    if let Some(context) = context {
-        if !is_shared_reference(&context.ty) {
-            let help = format!("write `&{}`", print(referent(&context.ty)));
-            errors.at(&context.ty, "the context is lent to the method", &help);
-        }
+    if let Some(context) = context
+        && !is_shared_reference(&context.ty)
+    {
+        let help = format!("write `&{}`", print(referent(&context.ty)));
+        errors.at(&context.ty, "the context is lent to the method", &help);
     }
     (
         Role::Remote {

@@ -37,14 +37,14 @@ impl Schedule {
         qualifiers(&item.sig, Mark::Schedule, errors);
         receiver_of(item, item.sig.receiver(), Mark::Schedule, errors);
         for input in &item.sig.inputs {
-            if let FnArg::Typed(parameter) = input {
-                if is_context(referent(&parameter.ty)) {
-                    errors.at(
-                        &parameter.ty,
-                        "a `#[schedule]` method has no context: it runs on the master",
-                        "remove this parameter; `self` offers what a schedule needs",
-                    );
-                }
+            if let FnArg::Typed(parameter) = input
+                && is_context(referent(&parameter.ty))
+            {
+                errors.at(
+                    &parameter.ty,
+                    "a `#[schedule]` method has no context: it runs on the master",
+                    "remove this parameter; `self` offers what a schedule needs",
+                );
             }
         }
         if item.sig.ident == "run" {

@@ -201,8 +201,8 @@ impl VisitMut for Owned<'_> {
 pub(crate) struct Output {
     /// The type that travels.
     pub(crate) value: Type,
-    /// Whether the method returns a `Result` of which only the success travels as a value.
-    pub(crate) fallible: bool,
+    /// The `E` of a `Result` of which only the success travels as a value.
+    pub(crate) error: Option<Type>,
 }
 
 impl Output {
@@ -216,7 +216,7 @@ impl Output {
         let ReturnType::Type(_, ty) = returned else {
             return Some(Output {
                 value: syn::parse_quote!(()),
-                fallible: false,
+                error: None,
             });
         };
         if let Type::Reference(reference) = bare(ty) {
@@ -267,15 +267,22 @@ impl Output {
         if errors.count() > before {
             return None;
         }
-        Some(match fallible && !typed_error {
-            true => Output {
-                value: success(ty, private),
-                fallible: true,
-            },
-            false => Output {
+        if typed_error || !fallible {
+            return Some(Output {
                 value: (**ty).clone(),
-                fallible: false,
-            },
+                error: None,
+            });
+        }
+        // They read better in the docs where they are written; the dispatch holds both forms
+        // against what the method really returns.
+        let mut written = written(ty).cloned();
+        let value = written.next();
+        let error = written.next();
+        Some(Output {
+            value: value.unwrap_or_else(|| syn::parse_quote!(<#ty as #private::ResultType>::Ok)),
+            error: Some(
+                error.unwrap_or_else(|| syn::parse_quote!(<#ty as #private::ResultType>::Err)),
+            ),
         })
     }
 }
@@ -287,27 +294,23 @@ pub(crate) fn is_result(ty: &Type) -> bool {
 
 /// What has to be free of borrows: an error only has to become text, unless it travels itself.
 fn travelling(ty: &Type, typed_error: bool) -> Type {
-    match written_success(ty) {
+    match written(ty).next() {
         Some(success) if !typed_error && is_result(ty) => success.clone(),
         _ => ty.clone(),
     }
 }
 
-fn written_success(ty: &Type) -> Option<&Type> {
-    let PathArguments::AngleBracketed(arguments) = &last_segment(ty)?.arguments else {
-        return None;
-    };
-    arguments.args.iter().find_map(|argument| match argument {
-        GenericArgument::Type(ty) => Some(ty),
+/// The types in the angle brackets that `ty` ends in.
+fn written(ty: &Type) -> impl Iterator<Item = &Type> {
+    let arguments = match last_segment(ty).map(|last| &last.arguments) {
+        Some(PathArguments::AngleBracketed(arguments)) => Some(arguments),
         _ => None,
-    })
-}
-
-/// The `T` of `Result<T, E>`. It reads better in the docs where it is written; the dispatch holds
-/// both forms against what the method really returns.
-fn success(ty: &Type, private: &Path) -> Type {
-    match written_success(ty) {
-        Some(success) => success.clone(),
-        None => syn::parse_quote!(<#ty as #private::ResultType>::Ok),
-    }
+    };
+    arguments
+        .into_iter()
+        .flat_map(|arguments| &arguments.args)
+        .filter_map(|argument| match argument {
+            GenericArgument::Type(ty) => Some(ty),
+            _ => None,
+        })
 }
