@@ -63,12 +63,15 @@ struct TextArgs {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Runtime::new()?;
     match cli.role {
-        None => runtime.block_on(here(cli.here)),
-        Some(Role::Server { server, text }) => runtime.block_on(lead(server, text)),
+        None => block_on(here(cli.here)),
+        Some(Role::Server { server, text }) => block_on(lead(server, text)),
         Some(Role::Client(client)) => client.main(|_info| WordCounter),
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(work)
 }
 
 /// Everything in this process.
