@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{ArgAction, Args, Command, FromArgMatches};
-use dp_core::{Contract, DistributedWorker, WorkerInfo};
+use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
 
 use crate::address::DEFAULT_ADDRESS;
@@ -15,7 +15,8 @@ use crate::builder::{ClientBuilder, Settings};
 /// Bytes in the unit in which people give the size of a message.
 const MIB: usize = 1024 * 1024;
 
-// What the doc comments below say is what `--help` prints.
+// The fields' documentation is what `--help` prints. That of the struct is kept from being the
+// description of a program that flattens it.
 /// The options of a client program, also to be flattened into those of a program of its own:
 ///
 /// ```ignore
@@ -30,7 +31,7 @@ const MIB: usize = 1024 * 1024;
 ///
 /// fn main() -> anyhow::Result<()> {
 ///     let Options { client, folder } = Options::parse();
-///     client.main(move |_info| Keeper::new(&folder))
+///     client.run(move |_info| Keeper::new(&folder))
 /// }
 /// ```
 ///
@@ -140,8 +141,8 @@ impl ClientArgs {
     /// [`main`] with options that have been read already.
     ///
     /// # Errors
-    /// Those of [`main`].
-    pub fn main<W: DistributedWorker>(
+    /// One line: the server refused this client, was lost, or could not be reached in time.
+    pub fn run<W: DistributedWorker>(
         self,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> anyhow::Result<()> {
@@ -154,7 +155,7 @@ impl ClientArgs {
         let outcome = runtime.block_on(client.run());
         // Not dropped: that would wait for a method that blocks its thread.
         runtime.shutdown_background();
-        // On one line, as `main` prints it: an `anyhow::Error` with sources takes several.
+        // On one line, however it is printed: an `anyhow::Error` with sources takes several.
         outcome.map_err(|error| anyhow!("{}", message(&error)))
     }
 }
@@ -171,26 +172,35 @@ impl ClientArgs {
 /// `--help` lists the options, see [`ClientArgs`]. Logs go to standard error.
 ///
 /// # Errors
-/// Returns one line, for Rust to print as the program ends with status 1: the server refused this
-/// client, was lost, or could not be reached in time. Wrong options end the program with status 2.
+/// None: `main` returns only when the server said quit. Where the server refused this client, was
+/// lost, or could not be reached in time, it prints one line and ends the process with status 1, as
+/// wrong options end it with status 2. A returned error would be printed with a backtrace wherever
+/// `RUST_BACKTRACE` is set. [`ClientArgs::run`] returns its errors.
 pub fn main<W: DistributedWorker>(
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let matches = command(&W::contract()).get_matches();
+    let contract = W::contract();
+    let matches = command(&contract.worker, contract.version).get_matches();
     let args = ClientArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    args.main(constructor)
+    if let Err(error) = args.run(constructor) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 /// The command line of a client program.
-fn command(contract: &Contract) -> Command {
-    let worker = contract.worker.split('<').next().unwrap_or_default();
+fn command(worker: &str, version: &'static str) -> Command {
+    // Of a generic worker, without its parameters.
+    let worker = worker.split('<').next().unwrap_or_default();
     let name = format!("{}-client", worker.to_lowercase());
-    let version = if contract.version.is_empty() {
+    let version = if version.is_empty() {
         "(no version)"
     } else {
-        contract.version
+        version
     };
-    let command = Command::new(name)
+    // The options first: what clap derives for them includes having no description.
+    ClientArgs::augment_args(Command::new(name))
         .version(version)
         .about(format!(
             "Hosts {worker} workers and does what their server says"
@@ -202,8 +212,7 @@ fn command(contract: &Contract) -> Command {
              Logs go to standard error."
         ))
         .after_help("More, with the limits: --help")
-        .after_long_help(EXAMPLES);
-    ClientArgs::augment_args(command)
+        .after_long_help(EXAMPLES)
 }
 
 const EXAMPLES: &str = "\
@@ -270,24 +279,15 @@ mod tests {
 
     use super::*;
 
-    fn contract() -> Contract {
-        Contract {
-            worker: "Greeter".to_owned(),
-            version: "1.2.3",
-            methods: Vec::new(),
-            server_methods: Vec::new(),
-        }
-    }
-
     fn parsed(arguments: &[&str]) -> Result<ClientArgs, clap::Error> {
         let arguments = [&["client"], arguments].concat();
-        let matches = command(&contract()).try_get_matches_from(arguments)?;
+        let matches = command("Greeter", "1.2.3").try_get_matches_from(arguments)?;
         ClientArgs::from_arg_matches(&matches)
     }
 
     #[test]
     fn the_command_line_is_sound() {
-        command(&contract()).debug_assert();
+        command("Greeter", "1.2.3").debug_assert();
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
         use clap::CommandFactory as _;
         Options::command().debug_assert();
         let about = Options::command().get_about().map(ToString::to_string);
-        assert_eq!(about.as_deref(), Some("Keeps files."));
+        assert_eq!(about.as_deref(), Some("Keeps files"));
         let options = Options::parse_from(["keep", "--workers", "3"]);
         assert_eq!(options.client.workers, 3);
     }

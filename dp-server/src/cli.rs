@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{ArgAction, Args, Command, FromArgMatches};
-use dp_core::{Contract, DistributedWorker};
+use dp_core::DistributedWorker;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tracing_subscriber::EnvFilter;
 
@@ -17,9 +17,9 @@ use crate::console::OutputFormat;
 /// Bytes in the unit in which people give the size of a message.
 const MIB: usize = 1024 * 1024;
 
-// What the doc comments below say is what `--help` prints. The struct has none that clap sees: it
-// would replace the description of a program that flattens these options.
-#[doc = "The options of a server program, also to be flattened into those of a program of its own:"]
+// The fields' documentation is what `--help` prints. That of the struct is kept from being the
+// description of a program that flattens it.
+/// The options of a server program, also to be flattened into those of a program of its own:
 ///
 /// ```ignore
 /// #[derive(clap::Parser)]
@@ -33,7 +33,7 @@ const MIB: usize = 1024 * 1024;
 ///
 /// fn main() -> anyhow::Result<()> {
 ///     let options = Options::parse();
-///     options.server.main_with::<Loader>(Site::new(options.url))
+///     options.server.run_with::<Loader>(Site::new(options.url))
 /// }
 /// ```
 ///
@@ -157,19 +157,20 @@ impl ServerArgs {
     /// [`main`] with options that have been read already.
     ///
     /// # Errors
-    /// Those of [`main`].
-    pub fn main<W: DistributedWorker>(self) -> anyhow::Result<()>
+    /// One line: the server could not start, standard input or output failed, or clients did not
+    /// quit.
+    pub fn run<W: DistributedWorker>(self) -> anyhow::Result<()>
     where
         W::Server: Stateless,
     {
-        self.main_with::<W>(Stateless::stateless())
+        self.run_with::<W>(Stateless::stateless())
     }
 
     /// [`main_with`] with options that have been read already.
     ///
     /// # Errors
-    /// Those of [`main`].
-    pub fn main_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
+    /// Those of [`run`](Self::run).
+    pub fn run_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
         start_logging(self.verbose);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -186,7 +187,7 @@ impl ServerArgs {
         });
         // Not dropped: that would wait for a schedule that blocks its thread.
         runtime.shutdown_background();
-        // On one line, as `main` prints it: an `anyhow::Error` with sources takes several.
+        // On one line, however it is printed: an `anyhow::Error` with sources takes several.
         outcome.map_err(|error| anyhow!("{}", chain::message(&*error)))
     }
 }
@@ -205,14 +206,15 @@ impl ServerArgs {
 /// `listening on ADDRESS`; standard output belongs to the console.
 ///
 /// # Errors
-/// Returns one line, for Rust to print as the program ends with status 1: the server could not
-/// start, standard input or output failed, or clients did not quit. Wrong options end the program
-/// with status 2.
+/// None: `main` returns only when all went well. Where the server could not start, standard input or
+/// output failed, or clients did not quit, it prints one line and ends the process with status 1, as
+/// wrong options end it with status 2. A returned error would be printed with a backtrace wherever
+/// `RUST_BACKTRACE` is set. [`ServerArgs::run`] returns its errors.
 pub fn main<W: DistributedWorker>() -> anyhow::Result<()>
 where
     W::Server: Stateless,
 {
-    parse(command(&W::contract())).main::<W>()
+    main_with::<W>(Stateless::stateless())
 }
 
 /// [`main`] for a worker with state on the server, `#[distributed_worker(server = ..)]`, given that
@@ -225,27 +227,30 @@ where
 /// ```
 ///
 /// # Errors
-/// Those of [`main`].
+/// None, as with [`main`].
 pub fn main_with<W: DistributedWorker>(state: W::Server) -> anyhow::Result<()> {
-    parse(command(&W::contract())).main_with::<W>(state)
-}
-
-/// Ends the program on wrong options, `--help` and `--version`, as programs do.
-fn parse(command: Command) -> ServerArgs {
-    let matches = command.get_matches();
-    ServerArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let contract = W::contract();
+    let matches = command(&contract.worker, contract.version).get_matches();
+    let args = ServerArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Err(error) = args.run_with::<W>(state) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 /// The command line of a server program.
-fn command(contract: &Contract) -> Command {
-    let worker = contract.worker.split('<').next().unwrap_or_default();
+fn command(worker: &str, version: &'static str) -> Command {
+    // Of a generic worker, without its parameters.
+    let worker = worker.split('<').next().unwrap_or_default();
     let name = format!("{}-server", worker.to_lowercase());
-    let version = if contract.version.is_empty() {
+    let version = if version.is_empty() {
         "(no version)"
     } else {
-        contract.version
+        version
     };
-    let command = Command::new(name)
+    // The options first: what clap derives for them includes having no description.
+    ServerArgs::augment_args(Command::new(name))
         .version(version)
         .about(format!("The server that {worker} workers join"))
         .long_about(format!(
@@ -256,8 +261,7 @@ fn command(contract: &Contract) -> Command {
              The console's lines go to standard output, logs to standard error."
         ))
         .after_help("More, with the limits: --help")
-        .after_long_help(EXAMPLES);
-    ServerArgs::augment_args(command)
+        .after_long_help(EXAMPLES)
 }
 
 const EXAMPLES: &str = "\
@@ -269,8 +273,8 @@ Examples:
   Run once from a script, when there are enough; the output is JSON:
       mkfifo commands && SERVER --output json <commands
 
-The number of workers is read from DP_WORKERS by clients too, as how many each hosts. Where one shell
-starts both, set DP_CLIENT_WORKERS for them, which they prefer, or use the option.";
+DP_WORKERS is read by clients too: how many each hosts. Where one shell starts both, use the option,
+or set DP_CLIENT_WORKERS for the clients, which they prefer.";
 
 /// Logs to standard error. A program that has its own logging keeps it.
 fn start_logging(verbose: u8) {
@@ -347,24 +351,15 @@ mod tests {
 
     use super::*;
 
-    fn contract(worker: &str, version: &'static str) -> Contract {
-        Contract {
-            worker: worker.to_owned(),
-            version,
-            methods: Vec::new(),
-            server_methods: Vec::new(),
-        }
-    }
-
     fn parsed(arguments: &[&str]) -> Result<ServerArgs, clap::Error> {
         let arguments = [&["server"], arguments].concat();
-        let matches = command(&contract("Greeter", "1.2.3")).try_get_matches_from(arguments)?;
+        let matches = command("Greeter", "1.2.3").try_get_matches_from(arguments)?;
         ServerArgs::from_arg_matches(&matches)
     }
 
     #[test]
     fn the_command_line_is_sound() {
-        command(&contract("Greeter", "1.2.3")).debug_assert();
+        command("Greeter", "1.2.3").debug_assert();
     }
 
     #[test]
@@ -425,7 +420,7 @@ mod tests {
         ] {
             assert!(help.contains(part), "{part} is missing in\n{help}");
         }
-        let generic = command(&contract("Sorter<alloc::string::String>", ""));
+        let generic = command("Sorter<alloc::string::String>", "");
         assert_eq!(generic.get_name(), "sorter-server");
     }
 

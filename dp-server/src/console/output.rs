@@ -253,26 +253,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_result_has_three_columns_or_a_json_object() {
-        let (worker, time) = (id("w1"), jiff::Timestamp::UNIX_EPOCH);
-        let result = ResultLine {
-            worker,
-            time,
-            message: "greeted Ada".to_owned(),
-        };
-        let line = printed(OutputFormat::Text, Line::Result(&result)).await;
-        let columns: Vec<_> = line.trim_end().split('\t').collect();
-        assert_eq!(
-            (columns.len(), columns[0], columns[2]),
-            (3, "w1", "greeted Ada")
-        );
-        let line = printed(OutputFormat::Json, Line::Result(&result)).await;
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["result"]["time"], "1970-01-01T00:00:00Z");
-        assert_eq!(value["result"]["message"], "greeted Ada");
-    }
-
-    #[tokio::test]
     async fn a_frequency_is_a_plain_number() {
         assert_eq!(
             printed(OutputFormat::Text, Line::Frequency(2.5)).await,

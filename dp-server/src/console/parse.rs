@@ -113,6 +113,7 @@ pub(crate) fn parse(line: &str) -> Result<Option<Command>, ParseError> {
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     if !name.starts_with('/') {
         let first = line.split_whitespace().next().unwrap_or_default();
+        let first = first.trim_start_matches('/');
         let hint = Hint::new(&format!("/{first}"), "commands start with `/`");
         return Err(ParseError::NotACommand {
             text: Quoted::new(line),
@@ -262,8 +263,8 @@ mod tests {
     fn text_that_is_no_command_gets_a_remedy() {
         assert_eq!(error("run"), "`run` is not a command: did you mean `/run`?");
         assert_eq!(
-            error("  /run"),
-            "`  /run` is not a command: commands start with `/`; `/help` lists them"
+            error(" /run"),
+            "` /run` is not a command: did you mean `/run`?"
         );
         assert_eq!(
             error("hello there"),

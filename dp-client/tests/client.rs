@@ -1,0 +1,257 @@
+//! Clients and their servers, over real connections.
+
+use std::time::Duration;
+
+use dp_client::{Client, ClientError};
+use dp_core::{Context, WorkerInfo, distributed_worker};
+use dp_server::Server;
+use tokio::io::AsyncWriteExt;
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let long = Duration::from_secs(20);
+    tokio::time::timeout(long, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not in {long:?}"))
+}
+
+#[derive(Debug, Default)]
+pub struct Greeter {
+    name: String,
+}
+
+#[distributed_worker]
+impl Greeter {
+    #[remote]
+    pub async fn greet(&mut self, ctx: &Context<Self>, name: &str) -> String {
+        format!("{} of {} greets {name}", ctx.worker().id(), self.name)
+    }
+
+    #[remote]
+    pub fn fail(&mut self) {
+        self.name.clear();
+        panic!("on purpose");
+    }
+}
+
+async fn server(workers: usize) -> Server<Greeter> {
+    Server::<Greeter>::builder()
+        .bind("127.0.0.1:0")
+        .workers(workers)
+        .start()
+        .await
+        .unwrap()
+}
+
+fn error_text(error: &ClientError) -> String {
+    let source = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    format!("{error}: {source}")
+}
+
+#[tokio::test]
+async fn it_runs_until_the_server_says_quit() {
+    let server = server(1).await;
+    let address = server.local_addr().to_string();
+    let client = tokio::spawn(Client::<Greeter>::builder().server(address).id("c1").run());
+    let master = soon("ready", server.ready()).await.unwrap();
+    assert_eq!(
+        master.greet("Ada").await.unwrap().into_values(),
+        ["c1 of  greets Ada"]
+    );
+    server.shutdown().await.unwrap();
+    soon("the end of the client", client)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn several_workers_share_a_connection_and_a_constructor() {
+    let server = server(3).await;
+    let client = Client::<Greeter>::builder()
+        .server(server.local_addr().to_string())
+        .id("c1")
+        .workers(3)
+        .worker(|info| Greeter {
+            name: format!("host {}", info.client()),
+        })
+        .build()
+        .unwrap();
+    assert_eq!((client.id().as_str(), client.workers()), ("c1", 3));
+    let client = tokio::spawn(client.run());
+    let master = soon("ready", server.ready()).await.unwrap();
+    let expected: Vec<_> = (1..=3)
+        .map(|n| format!("c1/{n} of host c1 greets Ada"))
+        .collect();
+    assert_eq!(master.greet("Ada").await.unwrap().into_values(), expected);
+    // A worker that panicked is made anew, by the same constructor.
+    assert!(master.fail().await.is_err());
+    assert_eq!(master.greet("Ada").await.unwrap().into_values(), expected);
+    server.shutdown().await.unwrap();
+    client.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn it_may_be_started_before_its_server() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let address = address.to_string();
+    let client = Client::<Greeter>::builder()
+        .server(&*address)
+        .id("c1")
+        .run();
+    let client = tokio::spawn(client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let server = Server::<Greeter>::builder()
+        .bind(address)
+        .start()
+        .await
+        .unwrap();
+    soon("ready", server.ready()).await.unwrap();
+    server.shutdown().await.unwrap();
+    client.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn it_gives_up_after_the_time_that_it_is_given() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let client = Client::<Greeter>::builder()
+        .server(address.to_string())
+        .connect_for(Duration::from_millis(300));
+    let error = soon("giving up", client.run()).await.unwrap_err();
+    assert!(matches!(error, ClientError::NotReached { .. }), "{error:?}");
+    assert!(error_text(&error).contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_is_refused() {
+    let server = server(1).await;
+    let address = server.local_addr().to_string();
+    let _first = tokio::spawn(
+        Client::<Greeter>::builder()
+            .server(&*address)
+            .id("c1")
+            .run(),
+    );
+    soon("ready", server.ready()).await.unwrap();
+    let second = Client::<Greeter>::builder().server(address).id("c1").run();
+    let error = soon("a refusal", second).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { .. }), "{error:?}");
+    assert!(error_text(&error).contains("c1"), "{}", error_text(&error));
+}
+
+#[tokio::test]
+async fn settings_that_make_no_sense_are_errors_that_say_so() {
+    for bad in ["", "a b", "a,b", "a[1]", "a\n", &"x".repeat(256)] {
+        let error = Client::<Greeter>::builder()
+            .id(bad)
+            .run()
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, ClientError::InvalidId(_)),
+            "{bad:?}: {error}"
+        );
+    }
+    let error = Client::<Greeter>::builder()
+        .workers(0)
+        .run()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::NoWorkers), "{error}");
+}
+
+#[test]
+fn a_client_outside_of_a_runtime_is_an_error() {
+    let error = Client::<Greeter>::builder().build().unwrap_err();
+    assert!(matches!(error, ClientError::NoRuntime), "{error}");
+}
+
+#[tokio::test]
+async fn without_an_id_it_has_one_that_tells_host_and_process() {
+    let client = Client::<Greeter>::builder().build().unwrap();
+    assert!(
+        client
+            .id()
+            .as_str()
+            .ends_with(&format!("-{}", std::process::id()))
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_vanishes_is_lost() {
+    let server = server(1).await;
+    let address = server.local_addr().to_string();
+    let client = tokio::spawn(
+        Client::<Greeter>::builder()
+            .server(&*address)
+            .id("c1")
+            .run(),
+    );
+    soon("ready", server.ready()).await.unwrap();
+    drop(server);
+    let error = soon("the loss", client).await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
+    assert!(error_text(&error).contains(&address), "{error}");
+}
+
+#[tokio::test]
+async fn a_dropped_client_is_gone_for_the_server() {
+    let server = server(1).await;
+    let address = server.local_addr().to_string();
+    let client = tokio::spawn(Client::<Greeter>::builder().server(address).id("c1").run());
+    soon("ready", server.ready()).await.unwrap();
+    client.abort();
+    soon("the departure", async {
+        while !server.master().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_dp_server_is_not_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let web = tokio::spawn(async move {
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await
+            .unwrap();
+        // Kept open: the client has to judge by the bytes.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        drop(peer);
+    });
+    let client = Client::<Greeter>::builder().server(address).id("c1").run();
+    let error = soon("an error", client).await.unwrap_err();
+    assert!(matches!(error, ClientError::Protocol { .. }), "{error:?}");
+    web.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_during_the_handshake_is_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let client = tokio::spawn(Client::<Greeter>::builder().server(address).id("c1").run());
+    for _ in 0..3 {
+        let (peer, _) = soon("another attempt", listener.accept()).await.unwrap();
+        drop(peer);
+    }
+    client.abort();
+}
+
+/// `main` and `run` find the worker's type in the constructor.
+#[allow(dead_code, reason = "it is here to be compiled")]
+fn the_type_of_the_worker_is_inferred() -> anyhow::Result<()> {
+    dp_client::main(|_info| Greeter::default())?;
+    dp_client::main(|info: &WorkerInfo| Greeter {
+        name: info.client().to_owned(),
+    })
+}

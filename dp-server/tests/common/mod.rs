@@ -1,0 +1,263 @@
+//! Workers, clients and a console's other end, for the tests of this folder.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::time::Duration;
+
+use dp_client::{Client, ClientError};
+use dp_core::{Context, DistributedWorker, distributed_worker};
+use dp_server::{ConsoleError, Server};
+use tokio::io::{
+    AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, SimplexStream,
+    WriteHalf, duplex, simplex,
+};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Nothing in these tests takes that long.
+pub const LONG: Duration = Duration::from_secs(20);
+
+pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(LONG, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: nothing within {LONG:?}"))
+}
+
+/// Greets on every worker.
+#[derive(Debug, Default)]
+pub struct Greeter {
+    greeted: u64,
+}
+
+#[distributed_worker]
+impl Greeter {
+    #[remote]
+    pub fn greet(&mut self, ctx: &Context<Self>, name: &str) -> u64 {
+        self.greeted += 1;
+        ctx.result(format!("greeted {name}"));
+        self.greeted
+    }
+
+    #[remote]
+    pub async fn linger(&self, ctx: &Context<Self>, milliseconds: u64) {
+        ctx.result("lingering");
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+
+    #[schedule]
+    pub async fn run(&self) -> anyhow::Result<()> {
+        self.greet("Ada").await?;
+        Ok(())
+    }
+}
+
+/// Its run takes until the test lets it go.
+#[derive(Debug, Default)]
+pub struct Sleeper;
+
+#[distributed_worker]
+impl Sleeper {
+    #[remote]
+    pub async fn sleep(&self, ctx: &Context<Self>) {
+        ctx.result("asleep");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+
+    #[schedule]
+    pub async fn run(&self) -> anyhow::Result<()> {
+        self.sleep().await?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up")]
+pub struct SetupError(#[source] std::io::Error);
+
+/// Its run fails, and has recorded something before.
+#[derive(Debug, Default)]
+pub struct Failing;
+
+#[distributed_worker]
+impl Failing {
+    #[remote]
+    pub fn note(&self, ctx: &Context<Self>) {
+        ctx.result("got this far");
+    }
+
+    #[schedule]
+    pub async fn run(&self) -> Result<(), SetupError> {
+        let _ = self.note().await;
+        Err(SetupError(std::io::Error::other("disk full")))
+    }
+}
+
+/// Its run panics.
+#[derive(Debug, Default)]
+pub struct Panicking;
+
+#[distributed_worker]
+impl Panicking {
+    #[remote]
+    pub fn note(&self, ctx: &Context<Self>) {
+        ctx.result("got this far");
+    }
+
+    #[schedule]
+    pub async fn run(&self) {
+        let _ = self.note().await;
+        panic!("out of {}", "luck");
+    }
+}
+
+/// Has nothing to run.
+#[derive(Debug, Default)]
+pub struct Idle;
+
+#[distributed_worker]
+impl Idle {
+    #[remote]
+    pub fn nothing(&self) {}
+}
+
+/// Every worker drives itself, and the second one badly.
+#[derive(Debug, Default)]
+pub struct SelfDriven;
+
+#[distributed_worker]
+impl SelfDriven {
+    #[remote]
+    pub fn run(&self, ctx: &Context<Self>) -> Result<(), String> {
+        ctx.result("ran");
+        if ctx.worker().index() == 1 {
+            Err("disk full".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A client under way, of the id and with as many workers.
+pub fn client<W: DistributedWorker + Default>(
+    server: &Server<W>,
+    id: &str,
+    workers: usize,
+) -> JoinHandle<Result<(), ClientError>> {
+    let address = server.local_addr().to_string();
+    tokio::spawn(
+        Client::<W>::builder()
+            .server(address)
+            .id(id)
+            .workers(workers)
+            .run(),
+    )
+}
+
+/// A server on a free port that waits for as many workers.
+pub async fn server<W: DistributedWorker<Server = ()>>(workers: usize) -> Server<W> {
+    Server::<W>::builder()
+        .bind("127.0.0.1:0")
+        .workers(workers)
+        .start()
+        .await
+        .unwrap()
+}
+
+/// The person at a console.
+pub struct Typist {
+    input: Option<WriteHalf<SimplexStream>>,
+    output: Lines<BufReader<DuplexStream>>,
+    console: JoinHandle<Result<(), ConsoleError>>,
+}
+
+impl Typist {
+    /// Sits down at the console of `server`, which is shut down when the console ends.
+    pub fn at<W: DistributedWorker>(server: Server<W>) -> Self {
+        let (from_us, input): (_, WriteHalf<SimplexStream>) = simplex(256 * 1024);
+        let from_us: ReadHalf<SimplexStream> = from_us;
+        let (to_us, output) = duplex(64 * 1024);
+        let console = tokio::spawn(async move {
+            let outcome = server.console(from_us, to_us).await;
+            server.shutdown().await.unwrap();
+            outcome
+        });
+        Self {
+            input: Some(input),
+            output: BufReader::new(output).lines(),
+            console,
+        }
+    }
+
+    pub async fn types(&mut self, text: impl AsRef<[u8]>) {
+        self.input
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_ref())
+            .await
+            .unwrap();
+    }
+
+    /// The next line, or `None` at the end.
+    pub async fn reads(&mut self) -> Option<String> {
+        soon("a line of the console", self.output.next_line())
+            .await
+            .unwrap()
+    }
+
+    pub async fn expects(&mut self, lines: &[&str]) {
+        for line in lines {
+            assert_eq!(self.reads().await.as_deref(), Some(*line));
+        }
+    }
+
+    pub async fn until(&mut self, last: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self
+                .reads()
+                .await
+                .unwrap_or_else(|| panic!("no {last} after {lines:?}"));
+            if line == last {
+                return lines;
+            }
+            lines.push(line);
+        }
+    }
+
+    /// Ends the input. What the console still says, and how it ended.
+    pub async fn leaves(mut self) -> (Vec<String>, Result<(), ConsoleError>) {
+        drop(self.input.take());
+        let mut rest = Vec::new();
+        while let Some(line) = self.reads().await {
+            rest.push(line);
+        }
+        (
+            rest,
+            soon("the end of the console", self.console).await.unwrap(),
+        )
+    }
+
+    /// Stops listening to what the console says.
+    pub fn turns_away(
+        self,
+    ) -> (
+        WriteHalf<SimplexStream>,
+        JoinHandle<Result<(), ConsoleError>>,
+    ) {
+        (self.input.unwrap(), self.console)
+    }
+}
+
+/// The columns of a result line, after a check of its time.
+pub fn columns(line: &str) -> (&str, &str) {
+    let fields: Vec<_> = line.splitn(3, '\t').collect();
+    let [id, time, message] = fields[..] else {
+        panic!("{line:?} is no result line")
+    };
+    let is_time = time.len() == 15
+        && time
+            .chars()
+            .enumerate()
+            .all(|(i, c)| if i == 8 { c == '-' } else { c.is_ascii_digit() });
+    assert!(is_time, "{time:?} is no YYYYMMDD-HHMMSS");
+    (id, message)
+}
