@@ -1,17 +1,18 @@
 //! What stands in the parentheses of the attributes.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Ident, LitStr, Meta, Path, Token, Type};
 
 use crate::errors::Errors;
+use crate::self_type::located;
 
 /// The arguments of `#[distributed_worker]`.
 pub(crate) struct Args {
     /// `crate = ..`: where the generated code finds the library.
-    pub(crate) krate: TokenStream,
+    pub(crate) library: Library,
     /// `server = ..`: the type of the server's state.
     pub(crate) server: Option<Type>,
 }
@@ -19,7 +20,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Args {
-            krate: quote!(::dp_core),
+            library: Library { path: None },
             server: None,
         };
         let mut seen = Vec::new();
@@ -55,7 +56,10 @@ impl Args {
                 let help = format!("write it without the quotes: `crate = {}`", text.value());
                 errors.at(&text, "`crate` is a path, not a string", &help);
             } else {
-                self.krate = Path::parse_mod_style(input)?.into_token_stream();
+                let path = Path::parse_mod_style(input)?;
+                self.library = Library {
+                    path: Some(path.into_token_stream()),
+                };
             }
         } else if key == "server" {
             input.parse::<Token![=]>()?;
@@ -72,6 +76,26 @@ impl Args {
         }
         seen.push(key);
         Ok(())
+    }
+}
+
+/// The path of the library.
+pub(crate) struct Library {
+    path: Option<TokenStream>,
+}
+
+impl Library {
+    pub(crate) fn path(&self) -> TokenStream {
+        self.path.clone().unwrap_or_else(|| quote!(::dp_core))
+    }
+
+    /// The path as if the user had written it at `span`: what the compiler says of it, it says of
+    /// what stands there, and not of the whole attribute.
+    pub(crate) fn at(&self, span: Span) -> TokenStream {
+        match &self.path {
+            Some(path) => located(path.clone(), span),
+            None => quote_spanned!(span=> ::dp_core),
+        }
     }
 }
 
@@ -158,7 +182,7 @@ mod tests {
     fn arguments_come_in_any_order() {
         let (args, errors) = parse("server = Feed<u8>, crate = my::path,");
         assert_eq!(errors, "");
-        assert_eq!(args.krate.to_string(), "my :: path");
+        assert_eq!(args.library.path().to_string(), "my :: path");
         assert!(args.server.is_some());
     }
 

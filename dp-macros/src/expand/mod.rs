@@ -16,7 +16,6 @@ use crate::args::Args;
 use crate::check::check;
 use crate::errors::Errors;
 use crate::model::{self, Worker};
-use crate::self_type::located;
 
 /// The attribute, as a function of tokens.
 pub(crate) fn distributed_worker(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -110,9 +109,4 @@ impl ToTokens for Expansion<'_> {
 /// A name for a variable of the generated code, which no name of the user's can be.
 fn hygienic(name: &str, at: Span) -> Ident {
     Ident::new(name, Span::mixed_site().located_at(at))
-}
-
-/// `tokens` so that what the compiler says of them marks `at`.
-fn at(tokens: impl ToTokens, at: Span) -> TokenStream {
-    located(tokens.into_token_stream(), at)
 }

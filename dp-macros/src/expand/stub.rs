@@ -173,14 +173,9 @@ pub(super) fn checked(worker: &Worker, ty: &Type, bound: &str) -> TokenStream {
         .into_iter()
         .last()
         .map_or(first, |token| token.span());
-    let bound = super::at(
-        {
-            let private = &worker.private;
-            let bound = Ident::new(bound, first);
-            quote!(#private::#bound)
-        },
-        first,
-    );
+    let private = worker.private_at(first);
+    let bound = Ident::new(bound, first);
+    let bound = quote_spanned!(first=> #private::#bound);
     let open = quote_spanned!(first=> <);
     let end = quote_spanned!(last=> >::Itself);
     quote!(#open #ty as #bound #end)

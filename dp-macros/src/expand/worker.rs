@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{GenericParam, Ident};
 
 use super::stub::{self, checked};
-use super::{Expansion, at, hygienic};
+use super::{Expansion, hygienic};
 use crate::model::{Function, Passing, Role, Run, RunKind, Worker};
 
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {
@@ -35,16 +35,16 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
     };
     // Where the worker is not `Send`, it is the worker's type that has to be marked.
     let span = self_ty.span();
-    let implemented = at(quote!(#krate::DistributedWorker), span);
-    let header = quote_spanned!(span=> impl #impls #implemented for #self_ty);
+    let implemented = {
+        let krate = worker.library.at(span);
+        quote_spanned!(span=> #krate::DistributedWorker)
+    };
     let contract = contract(worker);
     let dispatch = dispatcher(worker, &worker.remotes, stub::REMOTE);
     let dispatch_server = dispatcher(worker, &worker.server_functions, stub::SERVER);
     let run = run(expansion);
     let [call, master_argument] = ["call", "master"].map(|name| hygienic(name, Span::call_site()));
-    quote! {
-        #[automatically_derived]
-        #header #clause {
+    let items = quote! {
             type Remote = #remote #types;
             type Master = #master #types;
             type Server = #state;
@@ -62,9 +62,14 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
                 #dispatch_server
             }
 
-            fn run(#master_argument: &Self::Master) -> #private::Run {
+            fn run(#master_argument: &#master #types) -> #private::Run {
                 #run
             }
+    };
+    quote_spanned! {span=>
+        #[automatically_derived]
+        impl #impls #implemented for #self_ty #clause {
+            #items
         }
     }
 }
@@ -220,10 +225,10 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
             #reply
         }
     };
-    let boxed = at(quote!(::std::boxed::Box::pin), span);
+    let boxed = quote_spanned!(span=> ::std::boxed::Box::pin(#body));
     quote! {
         #(#cfgs)*
-        #method if #method == #numbers::#name as ::core::primitive::u16 => #boxed(#body),
+        #method if #method == #numbers::#name as ::core::primitive::u16 => #boxed,
     }
 }
 
@@ -298,13 +303,15 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
             let wait = is_async.then(|| quote_spanned!(span=> .await));
             let done = Ident::new(if *fallible { "run_result" } else { "run_done" }, span);
             // The future outlives this borrow.
-            let schedule = at(quote!(#private::Run::schedule), span);
-            let body = quote_spanned! {span=>
-                { async move { #private::#done(#master_type #types::#name(&#master) #wait) } }
+            let private = worker.private_at(span);
+            let schedule = quote_spanned! {span=>
+                #private::Run::schedule(async move {
+                    #private::#done(#master_type #types::#name(&#master) #wait)
+                })
             };
             quote! {{
                 let #master = ::core::clone::Clone::clone(#master);
-                #schedule(#body)
+                #schedule
             }}
         }
     }

@@ -421,8 +421,3 @@ fn without_lifetime(ty: &Type) -> Type {
     }
     ty
 }
-
-/// The path of the library's hidden half, for the types that mention it.
-pub(crate) fn private(krate: &proc_macro2::TokenStream) -> Path {
-    syn::parse_quote!(#krate::__private)
-}

@@ -4,7 +4,7 @@ mod function;
 mod schedule;
 mod types;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::visit_mut::VisitMut;
@@ -17,7 +17,7 @@ pub(crate) use function::{Argument, Function, Role};
 pub(crate) use schedule::Schedule;
 pub(crate) use types::Passing;
 
-use crate::args::{Args, Mark};
+use crate::args::{Args, Library, Mark};
 use crate::errors::Errors;
 pub(crate) use crate::self_type::Replace;
 use crate::self_type::SelfType;
@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) generics: Generics,
     /// The `#[cfg]`s of the block.
     pub(crate) cfgs: Vec<Attribute>,
+    pub(crate) library: Library,
+    /// The path of the library
     pub(crate) krate: TokenStream,
     /// `#krate::__private`
     pub(crate) private: Path,
@@ -108,9 +110,9 @@ pub(crate) fn build(
     let cx = Cx {
         self_type: SelfType::new(&path),
         server: args.server,
-        private: function::private(&args.krate),
+        private: private(args.library.path()),
     };
-    Ok(worker(local, path, cx, args.krate, errors))
+    Ok(worker(local, path, cx, args.library, errors))
 }
 
 /// The type that the block is for, where a worker can be made of it.
@@ -166,7 +168,7 @@ fn worker(
     mut local: ItemImpl,
     path: Path,
     mut cx: Cx,
-    krate: TokenStream,
+    library: Library,
     errors: &mut Errors,
 ) -> Worker {
     if let Some(server) = &mut cx.server {
@@ -180,7 +182,8 @@ fn worker(
         self_ty: (*local.self_ty).clone(),
         generics: bounded(&local.generics, &local.self_ty),
         cfgs: Carried::of(&local.attrs).cfgs,
-        krate,
+        krate: library.path(),
+        library,
         private: cx.private.clone(),
         server: cx.server.clone(),
         remotes: Vec::new(),
@@ -241,6 +244,11 @@ impl Worker {
         false
     }
 
+    /// The library's hidden half, as if the user had written it at `span`.
+    pub(crate) fn private_at(&self, span: Span) -> TokenStream {
+        private(self.library.at(span)).into_token_stream()
+    }
+
     /// The text by which both sides know the worker; type parameters are for the expansion to add.
     pub(crate) fn title(&self) -> String {
         match self.generics.params.is_empty() {
@@ -250,6 +258,16 @@ impl Worker {
             false => self.name.unraw().to_string(),
         }
     }
+}
+
+fn private(krate: TokenStream) -> Path {
+    let first = krate
+        .clone()
+        .into_iter()
+        .next()
+        .map_or_else(Span::call_site, |token| token.span());
+    let private = Ident::new("__private", first);
+    syn::parse_quote!(#krate::#private)
 }
 
 /// The generics of everything that mentions the worker.
