@@ -1,0 +1,171 @@
+//! What a method knows of its worker and of the call that it serves: [`Context`].
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::id::{WorkerId, WorkerInfo};
+use crate::record::{Recorder, ResultLine};
+
+/// A worker's side of one call. A `#[remote]` method may take it as `ctx: &Context<Self>`, right
+/// after its receiver.
+///
+/// Cheap to clone; a clone may go into a task that the method spawns.
+pub struct Context<W> {
+    info: WorkerInfo,
+    recorder: Arc<Recorder>,
+    cancel: Arc<CancelSignal>,
+    worker: PhantomData<fn() -> W>,
+}
+
+impl<W> Context<W> {
+    pub(crate) fn new(
+        info: WorkerInfo,
+        recorder: Arc<Recorder>,
+        cancel: Arc<CancelSignal>,
+    ) -> Self {
+        Self { info, recorder, cancel, worker: PhantomData }
+    }
+
+    /// A context for calling a method as plain Rust, in a test of its own: the worker is `w1`, at
+    /// index 0, nothing cancels it, and [`recorded`](Self::recorded) gives what it records.
+    ///
+    /// ```
+    /// use dp_core::{Context, distributed_worker};
+    ///
+    /// struct Greeter;
+    ///
+    /// #[distributed_worker]
+    /// impl Greeter {
+    ///     #[remote]
+    ///     fn greet(&self, ctx: &Context<Self>, name: &str) -> String {
+    ///         ctx.result(format!("greeted {name}"));
+    ///         format!("hello {name}")
+    ///     }
+    /// }
+    ///
+    /// let ctx = Context::local();
+    /// assert_eq!(Greeter.greet(&ctx, "Ada"), "hello Ada");
+    /// assert_eq!(ctx.recorded()[0].message, "greeted Ada");
+    /// ```
+    pub fn local() -> Self {
+        let info = WorkerInfo::new(WorkerId::first(), 0, "w".into(), "in-process".into());
+        let recorder = Recorder::new(crate::engine::Limits::default().max_results);
+        Self::new(info, Arc::new(recorder), Arc::default())
+    }
+
+    /// Who this worker is.
+    pub fn worker(&self) -> &WorkerInfo {
+        &self.info
+    }
+
+    /// Records a line, stamped with the time. The worker keeps it until the results are reset.
+    pub fn result(&self, message: impl Into<String>) {
+        self.recorder.add(message.into());
+    }
+
+    /// Runs `future`, records `Time for running LABEL: S.SSSSS seconds`, and returns its value.
+    pub async fn time<F: Future>(&self, label: impl fmt::Display, future: F) -> F::Output {
+        let start = Instant::now();
+        let value = future.await;
+        self.recorder.add_time(&label.to_string(), start.elapsed());
+        value
+    }
+
+    /// The lines that this worker has recorded so far.
+    pub fn recorded(&self) -> Vec<ResultLine> {
+        let id = self.info.id();
+        self.recorder.lines().into_iter().map(|line| line.into_line(id.clone())).collect()
+    }
+
+    /// Completes when this call has been cancelled: its caller gave it up, its time is up, or the
+    /// server is gone.
+    ///
+    /// A cancelled method is dropped where it awaits something. One that awaits `cancelled` at that
+    /// time is not: it ends by itself, after whatever it has to clean up.
+    ///
+    /// # Cancel safety
+    /// It may be dropped and called again.
+    pub async fn cancelled(&self) {
+        self.cancel.wait().await;
+    }
+}
+
+impl<W> Clone for Context<W> {
+    fn clone(&self) -> Self {
+        Self::new(self.info.clone(), self.recorder.clone(), self.cancel.clone())
+    }
+}
+
+impl<W> fmt::Debug for Context<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("worker", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// Tells a method that its call was cancelled, and the host whether the method listens.
+#[derive(Debug, Default)]
+pub(crate) struct CancelSignal {
+    cancelled: AtomicBool,
+    listeners: AtomicUsize,
+    notify: Notify,
+}
+
+impl CancelSignal {
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Whether somebody is waiting for it right now.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.listeners.load(Ordering::SeqCst) > 0
+    }
+
+    async fn wait(&self) {
+        struct Listening<'a>(&'a AtomicUsize);
+        impl Drop for Listening<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        self.listeners.fetch_add(1, Ordering::SeqCst);
+        let _listening = Listening(&self.listeners);
+        let mut notified = pin!(self.notify.notified());
+        // Registered before looking: a cancel in between is not missed.
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_is_counted_until_it_is_dropped() {
+        let signal = CancelSignal::default();
+        {
+            let mut wait = pin!(signal.wait());
+            assert!(!signal.has_listeners());
+            assert!(futures_util::poll!(wait.as_mut()).is_pending());
+            assert!(signal.has_listeners());
+            signal.cancel();
+            wait.await;
+        }
+        assert!(!signal.has_listeners());
+        signal.wait().await;
+    }
+}

@@ -1,0 +1,37 @@
+//! For runtimes: the two engines that dp-server and dp-client are built on.
+//!
+//! A program that only has workers and calls them needs nothing of this.
+
+use std::sync::OnceLock;
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
+
+pub use crate::fleet::{
+    Departure, Fleet, FleetEvent, FrequencyError, Running, ServeError, WorkerStatus,
+};
+pub use crate::host::{Host, HostError};
+pub use crate::limits::Limits;
+
+/// The runtime of the process's I/O thread: where connections are served.
+///
+/// It is one thread, apart from the threads on which methods, schedules and everything else of the
+/// user's run: nothing that those do can delay a connection. It is started by the first call.
+///
+/// # Panics
+/// When the operating system has no thread or no event queue left for it.
+pub fn io() -> &'static Handle {
+    static IO: OnceLock<Handle> = OnceLock::new();
+    IO.get_or_init(|| {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap_or_else(|error| panic!("can't start the I/O runtime: {error}"));
+        let handle = runtime.handle().clone();
+        thread::Builder::new()
+            .name("dp-io".to_owned())
+            .spawn(move || runtime.block_on(std::future::pending::<()>()))
+            .unwrap_or_else(|error| panic!("can't start the I/O thread: {error}"));
+        handle
+    })
+}

@@ -1,0 +1,79 @@
+//! The server's side of one client's connection.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::id::WorkerId;
+use crate::link::Outbox;
+use crate::sync::lock;
+use crate::wire::ServerMessage;
+
+/// A client that has joined.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// Never used again for another connection.
+    pub(crate) key: u64,
+    pub(crate) client: Arc<str>,
+    pub(crate) version: String,
+    pub(crate) address: Arc<str>,
+    /// The ids of its workers, by slot.
+    pub(crate) workers: Vec<WorkerId>,
+    pub(crate) outbox: Outbox,
+    /// Calls that each worker has not answered yet, by slot.
+    in_flight: Vec<AtomicU32>,
+    /// The epoch of the roster positions that the client was last told.
+    told: Mutex<u64>,
+    /// Whether it was told to quit: then it leaves on purpose.
+    pub(crate) quitting: AtomicBool,
+}
+
+impl Conn {
+    pub(crate) fn new(
+        key: u64,
+        client: Arc<str>,
+        version: String,
+        address: Arc<str>,
+        workers: Vec<WorkerId>,
+        outbox: Outbox,
+    ) -> Self {
+        let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
+        let (told, quitting) = (Mutex::new(0), AtomicBool::new(false));
+        Self { key, client, version, address, workers, outbox, in_flight, told, quitting }
+    }
+
+    /// Sends calls made from a roster of `epoch`, after the positions that the workers have in it
+    /// if they were last told others. `false` if the connection is closed.
+    pub(crate) fn send_calls(
+        &self,
+        epoch: u64,
+        indexes: &[u32],
+        frames: impl IntoIterator<Item = Bytes>,
+    ) -> bool {
+        let mut told = lock(&self.told);
+        let positions = (*told != epoch && !indexes.is_empty()).then(|| {
+            *told = epoch;
+            ServerMessage::positions(indexes)
+        });
+        // Pushed under the lock: no other call may come between the positions and these.
+        self.outbox.push(positions.into_iter().chain(frames))
+    }
+
+    pub(crate) fn handle_sent(&self, slot: u32) {
+        if let Some(count) = self.in_flight.get(slot as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn handle_settled(&self, slot: u32) {
+        if let Some(count) = self.in_flight.get(slot as usize) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many calls the worker at `slot` has not answered yet.
+    pub(crate) fn in_flight(&self, slot: u32) -> usize {
+        self.in_flight.get(slot as usize).map_or(0, |count| count.load(Ordering::Relaxed) as usize)
+    }
+}

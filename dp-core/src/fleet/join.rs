@@ -1,0 +1,112 @@
+//! Taking a client into the roster, and letting it go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::conn::Conn;
+use super::{Core, FleetEvent};
+use crate::id::{WorkerId, WorkerInfo};
+use crate::link::Outbox;
+use crate::proto::handshake::{compare, worker_ids};
+use crate::sync::lock;
+use crate::wire::{Hello, Welcome};
+
+impl Core {
+    /// Takes the client in, and queues its welcome; or says why not.
+    pub(super) fn join(&self, hello: &Hello, address: &str) -> Result<Arc<Conn>, String> {
+        if self.refusing.load(Ordering::Acquire) {
+            return Err("the server is shutting down".to_owned());
+        }
+        compare(&self.contract, hello)?;
+        if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
+            return Err(format!("it can't host {} workers of such ids", hello.workers));
+        }
+        let mut members = lock(&self.roster);
+        let max_workers = self.limits.max_workers;
+        if members.workers.len() + hello.workers as usize > max_workers {
+            return Err(format!(
+                "with its {} workers there would be more than {max_workers} (max_workers of the \
+                 server)",
+                hello.workers
+            ));
+        }
+        if members.conns.len() >= self.limits.max_clients {
+            let max = self.limits.max_clients;
+            return Err(format!("there are {max} clients already (max_clients of the server)"));
+        }
+        let ids = worker_ids(hello).map_err(|error| error.to_string())?;
+        if members.clients.contains(hello.client.as_str()) {
+            return Err(format!(
+                "there is a client with the id {} already: give each its own --id",
+                hello.client
+            ));
+        }
+        if let Some(taken) = ids.iter().find(|id| members.workers.contains_key(*id)) {
+            return Err(format!(
+                "there is a worker with the id {taken} already: give each client its own --id"
+            ));
+        }
+
+        members.next_conn += 1;
+        members.epoch += 1;
+        members.snapshot = None;
+        let client: Arc<str> = hello.client.as_str().into();
+        // The peer says what it takes; the length field of a frame can't say more than this.
+        let peer_max = usize::try_from(hello.max_message).unwrap_or(usize::MAX);
+        let outbox = Outbox::new(peer_max.min(u32::MAX as usize));
+        let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
+        let key = members.next_conn;
+        let conn =
+            Arc::new(Conn::new(key, client.clone(), version, address.into(), ids.clone(), outbox));
+        for (slot, id) in ids.iter().enumerate() {
+            members.workers.insert(id.clone(), (conn.clone(), slot as u32));
+        }
+        let before = |id: &WorkerId| members.workers.range(..id.clone()).count();
+        let positions: Vec<u32> = ids.iter().map(|id| before(id) as u32).collect();
+        members.clients.insert(client);
+        members.conns.insert(key, conn.clone());
+
+        // Everything about the arrival happens under the lock, so that everybody hears of it, of
+        // calls that follow at once, and of the departure in this order.
+        let welcome = Welcome {
+            max_message: self.limits.frame_limit() as u64,
+            address: address.to_owned(),
+            positions: positions.clone(),
+        };
+        conn.outbox.push([welcome.to_frame()]);
+        let workers = infos(&conn, |slot| positions[slot] as usize);
+        // No subscriber is no error.
+        let _ = self.events.send(FleetEvent::Arrived { client: hello.client.clone(), workers });
+        self.count.send_replace(members.workers.len());
+        Ok(conn)
+    }
+
+    /// The client's connection has ended.
+    pub(super) fn leave(&self, conn: &Conn, reason: &str) {
+        // Closed first: from here on no call is sent there; those that were are in the table.
+        conn.outbox.close();
+        self.with_calls(|calls, todo| calls.handle_lost(conn, reason, todo));
+        self.room.notify_waiters();
+        let mut members = lock(&self.roster);
+        members.conns.remove(&conn.key);
+        members.clients.remove(&conn.client);
+        for id in &conn.workers {
+            members.workers.remove(id);
+        }
+        members.epoch += 1;
+        members.snapshot = None;
+        let _ = self.events.send(FleetEvent::Departed {
+            client: conn.client.to_string(),
+            workers: infos(conn, |slot| slot),
+            reason: reason.to_owned(),
+        });
+        self.count.send_replace(members.workers.len());
+    }
+}
+
+fn infos(conn: &Conn, index: impl Fn(usize) -> usize) -> Vec<WorkerInfo> {
+    let info = |(slot, id): (usize, &WorkerId)| {
+        WorkerInfo::new(id.clone(), index(slot), conn.client.clone(), conn.address.clone())
+    };
+    conn.workers.iter().enumerate().map(info).collect()
+}

@@ -1,0 +1,168 @@
+//! One connection, from the handshake to its end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
+use tokio::time::timeout;
+
+use super::Core;
+use super::conn::Conn;
+use crate::link::{Frames, LinkError, read_preamble, write_frames};
+use crate::wire::{ClientMessage, Hello, Preamble, PreambleError, Refused, WireError};
+
+/// How a client that had joined left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Departure {
+    /// Its id.
+    pub client: String,
+    /// How its connection ended.
+    pub reason: String,
+    /// Whether it had been told to quit.
+    pub asked: bool,
+}
+
+/// Why a peer never joined. The text is one line, fit for a log.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// What it sent is not the protocol: a stranger, another version, or garbage.
+    #[error("{reason}")]
+    Protocol {
+        /// What was wrong.
+        reason: String,
+    },
+    /// The connection ended before the handshake was over.
+    #[error("connection ended during the handshake: {reason}")]
+    Ended {
+        /// How.
+        reason: String,
+    },
+    /// The handshake took too long.
+    #[error("no handshake within {after:?} (handshake_timeout)")]
+    TimedOut {
+        /// The time that it had.
+        after: Duration,
+    },
+    /// It was turned away, and told why.
+    #[error("client {client} was refused: {reason}")]
+    Refused {
+        /// Its id.
+        client: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+const MAX_MESSAGE: &str = "max_message of the server";
+const MAX_HANDSHAKE: &str = "max_handshake of the server";
+
+pub(super) async fn serve<S>(
+    core: Arc<Core>,
+    stream: S,
+    address: String,
+) -> Result<Departure, ServeError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (read, mut write) = tokio::io::split(stream);
+    let after = core.limits.handshake_timeout;
+    let shaken = timeout(after, handshake(&core, read, &mut write, &address)).await;
+    let (conn, mut frames) = shaken.map_err(|_| ServeError::TimedOut { after })??;
+    frames.set_limit(core.limits.frame_limit(), MAX_MESSAGE);
+
+    let room = || core.room.notify_waiters();
+    let reason = tokio::select! {
+        reason = read_replies(&core, &conn, &mut frames) => reason,
+        written = write_frames(write, &conn.outbox, room) => match written {
+            Ok(()) => "closed by the server".to_owned(),
+            Err(error) => crate::error::io_reason(&error),
+        },
+    };
+    core.leave(&conn, &reason);
+    let asked = conn.quitting.load(Ordering::Acquire);
+    Ok(Departure { client: conn.client.to_string(), reason, asked })
+}
+
+async fn handshake<S>(
+    core: &Core,
+    mut read: ReadHalf<S>,
+    write: &mut (impl AsyncWrite + Unpin),
+    address: &str,
+) -> Result<(Arc<Conn>, Frames<ReadHalf<S>>), ServeError>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let preamble = read_preamble(&mut read).await;
+    if !matches!(preamble, Err(LinkError::Preamble(PreambleError::NotDp { .. }))) {
+        // A dp of another version learns from ours which one it should be; a stranger gets nothing.
+        let _ = write.write_all(&Preamble::ours().to_bytes()).await;
+    }
+    preamble?;
+    let mut frames = Frames::new(read, core.limits.max_handshake, MAX_HANDSHAKE);
+    let hello = read_hello(&mut frames).await?;
+    match core.join(&hello, address) {
+        Ok(conn) => Ok((conn, frames)),
+        Err(reason) => {
+            let refused = Refused { reason: reason.clone() };
+            let _ = write.write_all(&refused.to_frame()).await;
+            let _ = write.shutdown().await;
+            let client = hello.client.chars().take(255).flat_map(char::escape_debug).collect();
+            Err(ServeError::Refused { client, reason })
+        }
+    }
+}
+
+async fn read_hello<R: AsyncRead + Unpin>(frames: &mut Frames<R>) -> Result<Hello, ServeError> {
+    let frame = frames.next().await?.ok_or_else(|| ServeError::Ended {
+        reason: "connection closed".to_owned(),
+    })?;
+    match ClientMessage::parse(frame).map_err(LinkError::from)? {
+        ClientMessage::Hello(hello) => Ok(hello),
+        ClientMessage::Replies(_) => Err(ServeError::Protocol {
+            reason: "peer broke the protocol: replies before the handshake".to_owned(),
+        }),
+    }
+}
+
+/// Reads replies until the connection ends; how it ended.
+async fn read_replies<R: AsyncRead + Unpin>(
+    core: &Core,
+    conn: &Conn,
+    frames: &mut Frames<R>,
+) -> String {
+    loop {
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return "connection closed".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        match ClientMessage::parse(frame) {
+            Ok(ClientMessage::Replies(replies)) => {
+                core.with_calls(|calls, todo| calls.handle_replies(conn, replies, todo));
+                core.room.notify_waiters();
+            }
+            Ok(ClientMessage::Hello(_)) => return "peer broke the protocol: a second hello".into(),
+            Err(error) => return LinkError::from(error).to_string(),
+        }
+    }
+}
+
+impl From<LinkError> for ServeError {
+    fn from(error: LinkError) -> Self {
+        let reason = error.to_string();
+        match error {
+            LinkError::Io(_) => Self::Ended { reason },
+            _ => Self::Protocol { reason },
+        }
+    }
+}
+
+impl From<WireError> for ServeError {
+    fn from(error: WireError) -> Self {
+        LinkError::from(error).into()
+    }
+}

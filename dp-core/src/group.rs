@@ -1,0 +1,278 @@
+//! Workers as one: [`Group`], and the stub for one of them, [`Stub`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::error::CallError;
+use crate::fleet::FleetRef;
+use crate::fleet::calls::{DetachedFailure, MethodCall, Payload, Request};
+use crate::fleet::pending::Pending;
+use crate::fleet::roster::{Audience, Roster};
+use crate::id::{WorkerId, WorkerInfo};
+use crate::outcome::{DecodeAnswer, decode_answer, fold};
+use crate::record::{Recorded, ResultLine};
+use crate::worker::{DistributedWorker, RemoteWorker};
+use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, system};
+
+/// A group of workers: what every [`MasterWorker`] dereferences to.
+///
+/// Its roster is fixed: whoever joins later is not in it, and the calls to whoever leaves end in
+/// [`CallError::Lost`] or [`CallError::NotSent`]. Cheap to clone.
+pub struct Group<W: DistributedWorker>(Arc<Inner<W>>);
+
+struct Inner<W: DistributedWorker> {
+    fleet: FleetRef,
+    roster: Arc<Roster>,
+    state: Arc<W::Server>,
+    /// Made when they are first asked for: many groups are only broadcast to.
+    workers: OnceLock<Vec<RemoteWorker<W>>>,
+}
+
+/// The stub for one worker: what every [`RemoteWorker`] dereferences to.
+pub struct Stub<W> {
+    fleet: FleetRef,
+    roster: Arc<Roster>,
+    position: usize,
+    worker: PhantomData<fn() -> W>,
+}
+
+/// Why a [`synchro`](Group::synchro) found that not everything went well.
+///
+/// Its message names each call that failed and the workers that it failed on, folded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", describe(.failures))]
+#[non_exhaustive]
+pub struct SynchroError {
+    /// The detached calls that failed since the last synchro, and the synchro itself where a worker
+    /// could not be waited for.
+    pub failures: Vec<DetachedFailure>,
+}
+
+fn describe(failures: &[DetachedFailure]) -> String {
+    let entry = |failure: &'_ DetachedFailure| format!("{} {}", failure.method, failure.error);
+    let entries = failures.iter().map(|failure| (failure.worker.id(), entry(failure)));
+    let folded: Vec<String> =
+        fold(entries).into_iter().map(|(ids, text)| format!("{ids} {text}")).collect();
+    format!("{} calls failed: {}", failures.len(), folded.join("; "))
+}
+
+impl<W: DistributedWorker> Group<W> {
+    pub(crate) fn new(fleet: FleetRef, roster: Arc<Roster>, state: Arc<W::Server>) -> Self {
+        Self(Arc::new(Inner { fleet, roster, state, workers: OnceLock::new() }))
+    }
+
+    /// How many workers there are.
+    pub fn len(&self) -> usize {
+        self.0.roster.members.len()
+    }
+
+    /// Whether there are none. Calls to nobody succeed at once.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The workers, in natural order of their ids.
+    pub fn workers(&self) -> &[RemoteWorker<W>] {
+        self.0.workers.get_or_init(|| {
+            let stub = |position| Stub {
+                fleet: self.0.fleet.clone(),
+                roster: self.0.roster.clone(),
+                position,
+                worker: PhantomData,
+            };
+            (0..self.len()).map(|position| stub(position).into()).collect()
+        })
+    }
+
+    /// The worker `id`, if it is in this group.
+    pub fn get(&self, id: &WorkerId) -> Option<&RemoteWorker<W>> {
+        let members = &self.0.roster.members;
+        let position = members.binary_search_by(|member| member.info.id().cmp(id)).ok()?;
+        self.workers().get(position)
+    }
+
+    /// Some of the workers: those for which `keep` is true.
+    pub fn select(&self, keep: impl FnMut(&WorkerInfo) -> bool) -> MasterWorker<W> {
+        let roster = Arc::new(self.0.roster.select(keep));
+        Self::new(self.0.fleet.clone(), roster, self.0.state.clone()).into()
+    }
+
+    /// A call with arguments of its own for each worker: `call` is asked for each of them, when
+    /// this is called, and must call the worker that it is given.
+    ///
+    /// ```
+    /// # use dp_core::{MasterWorker, distributed_worker};
+    /// # struct Sum;
+    /// # #[distributed_worker]
+    /// # impl Sum { #[remote] fn add(&self, a: usize, b: usize) -> usize { a + b } }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let master = MasterWorker::<Sum>::in_process(3, |_info| Sum);
+    /// let sums = master.each(|worker| worker.add(worker.info().index(), 10)).await.unwrap();
+    /// assert_eq!(sums.into_values(), [10, 11, 12]);
+    /// # });
+    /// ```
+    pub fn each<T>(&self, mut call: impl FnMut(&RemoteWorker<W>) -> Call<T>) -> Broadcast<T> {
+        let mut decode = None;
+        let calls = self.workers().iter().map(|worker| {
+            let call = call(worker);
+            let meant = call.worker().id() == worker.info().id();
+            let (mut call, decode_answer) = call.into_parts();
+            decode = Some(decode_answer);
+            if !meant {
+                let reason = "the closure given to `each` called another worker".to_owned();
+                call.arguments = Err(CallError::NotSent { reason });
+            }
+            call
+        });
+        let payload = Payload::Each(calls.collect());
+        Broadcast::new(self.pending(payload), decode)
+    }
+
+    /// Waits until every worker has done all that was sent to it before. `token` names the place
+    /// in logs.
+    ///
+    /// # Errors
+    /// [`SynchroError`] names the detached calls that failed on these workers since the last one,
+    /// and the workers that could not be waited for.
+    pub async fn synchro(&self, token: impl fmt::Display) -> Result<(), SynchroError> {
+        tracing::debug!(%token, "synchro");
+        let outcomes = self.system::<()>(system::SYNCHRO).outcomes().await;
+        let roster = &self.0.roster;
+        let here = |worker: &WorkerInfo| {
+            roster.members.binary_search_by(|member| member.info.id().cmp(worker.id())).is_ok()
+        };
+        let mut failures = self.0.fleet.with_calls(|calls, _| calls.take_failures(here));
+        failures.extend(outcomes.failures().map(|(worker, error)| DetachedFailure {
+            worker: worker.clone(),
+            method: system::name(system::SYNCHRO).to_owned(),
+            error: error.clone(),
+        }));
+        if failures.is_empty() { Ok(()) } else { Err(SynchroError { failures }) }
+    }
+
+    /// Calls per second for staggered starts. 1 unless it was set.
+    pub fn frequency(&self) -> f64 {
+        self.0.fleet.frequency()
+    }
+
+    /// Sets the calls per second for staggered starts, for everybody on this server.
+    ///
+    /// # Errors
+    /// [`FrequencyError`] when `hz` is not a finite number above 0.
+    pub fn set_frequency(&self, hz: f64) -> Result<(), FrequencyError> {
+        self.0.fleet.set_frequency(hz)
+    }
+
+    /// The server's state, of the type that `#[distributed_worker(server = ..)]` names.
+    pub fn server(&self) -> &W::Server {
+        &self.0.state
+    }
+
+    /// Gathers what the workers have recorded, in worker order, each worker's lines in the order in
+    /// which it recorded them. They stay recorded until [`reset_results`](Self::reset_results).
+    ///
+    /// # Errors
+    /// When a worker's results could not be had. [`gather_results`](Self::gather_results) gives
+    /// those of the others.
+    pub async fn results(&self) -> Result<Vec<ResultLine>, BroadcastError> {
+        Ok(self.gather_results().await?.into_values().into_iter().flatten().collect())
+    }
+
+    /// Gathers what the workers have recorded, as a broadcast: each worker's lines on their own,
+    /// also where another's could not be had.
+    pub fn gather_results(&self) -> Broadcast<Vec<ResultLine>> {
+        let decode = |worker: &WorkerInfo, answer: Bytes| {
+            let lines: Vec<Recorded> = decode_answer(worker, answer)?;
+            Ok(lines.into_iter().map(|line| line.into_line(worker.id().clone())).collect())
+        };
+        Broadcast::new(self.system_call(system::RESULTS), Some(decode))
+    }
+
+    /// Flushes the recorded results of every worker.
+    ///
+    /// # Errors
+    /// When a worker could not be told.
+    pub async fn reset_results(&self) -> Result<(), BroadcastError> {
+        self.system::<()>(system::RESET_RESULTS).await.map(drop)
+    }
+
+    pub(crate) fn call_all<T: DeserializeOwned + 'static>(
+        &self,
+        method: u16,
+        arguments: Result<Bytes, CallError>,
+    ) -> Broadcast<T> {
+        let payload = Payload::Same(MethodCall { method, arguments, timeout: None });
+        Broadcast::new(self.pending(payload), Some(decode_answer::<T>))
+    }
+
+    fn system<T: DeserializeOwned + 'static>(&self, method: u16) -> Broadcast<T> {
+        Broadcast::new(self.system_call(method), Some(decode_answer::<T>))
+    }
+
+    fn system_call(&self, method: u16) -> Pending {
+        let arguments = Ok(Bytes::new());
+        self.pending(Payload::Same(MethodCall { method, arguments, timeout: None }))
+    }
+
+    fn pending(&self, payload: Payload) -> Pending {
+        let audience = Audience::All(self.0.roster.clone());
+        Pending::new(self.0.fleet.clone(), request(audience, payload))
+    }
+}
+
+fn request(audience: Audience, payload: Payload) -> Request {
+    Request { audience, payload, timeout: None, timed: false, detached: false }
+}
+
+impl<W: DistributedWorker> Stub<W> {
+    /// Who this worker is.
+    pub fn info(&self) -> &WorkerInfo {
+        &self.roster.members[self.position].info
+    }
+
+    pub(crate) fn call<T: DeserializeOwned + 'static>(
+        &self,
+        method: u16,
+        arguments: Result<Bytes, CallError>,
+    ) -> Call<T> {
+        let payload = Payload::Same(MethodCall { method, arguments, timeout: None });
+        let audience = Audience::One(self.roster.clone(), self.position);
+        let pending = Pending::new(self.fleet.clone(), request(audience, payload));
+        Call::new(pending, decode_answer::<T> as DecodeAnswer<T>)
+    }
+}
+
+impl<W: DistributedWorker> Clone for Group<W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<W> Clone for Stub<W> {
+    fn clone(&self) -> Self {
+        Self {
+            fleet: self.fleet.clone(),
+            roster: self.roster.clone(),
+            position: self.position,
+            worker: PhantomData,
+        }
+    }
+}
+
+impl<W: DistributedWorker> fmt::Debug for Group<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.0.roster.members.iter().map(|member| member.info.id());
+        write!(f, "Group({})", crate::fold_ids(ids))
+    }
+}
+
+impl<W: DistributedWorker> fmt::Debug for Stub<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stub({})", self.info().id())
+    }
+}

@@ -1,0 +1,339 @@
+//! The threads on which the workers' methods run.
+//!
+//! A method may block its thread for minutes. On tokio's own threads that would stop everything
+//! else that runs there, so methods are polled on threads of their own, as many as there are
+//! processors; a thread that does not come back from a poll is counted as blocked, and another one
+//! takes its place, up to a bound. In these threads tokio's context is entered: methods spawn
+//! tasks, sleep and use sockets as anywhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::sync::lock;
+
+/// A poll that takes longer than this counts as blocked. Long enough that a method that computes
+/// a little does not cost a thread, short enough that nobody notices the wait behind one.
+pub(super) const STALL: Duration = Duration::from_millis(5);
+
+/// Threads without work end after this long.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Something to run.
+pub(crate) trait Job: Send + Sync + 'static {
+    fn run(self: Arc<Self>);
+
+    /// Called, once for each run, when the run takes longer than [`STALL`]: what it was to do
+    /// next should be handed to another thread.
+    fn stalled(self: Arc<Self>) {}
+}
+
+/// Runs jobs in the order in which they were pushed. Ends its threads when dropped.
+pub(crate) struct Executor(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    monitor: Condvar,
+    runtime: Handle,
+    /// How many jobs run at a time while none of them blocks.
+    parallelism: usize,
+    max_threads: usize,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Arc<dyn Job>>,
+    running: HashMap<u64, RunningJob>,
+    next_run: u64,
+    threads: usize,
+    idle: usize,
+    blocked: usize,
+    monitor: Monitor,
+    closed: bool,
+}
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Monitor {
+    #[default]
+    None,
+    Watching,
+    Parked,
+}
+
+struct RunningJob {
+    job: Arc<dyn Job>,
+    since: Instant,
+    blocked: bool,
+}
+
+impl Executor {
+    /// An executor whose threads enter `runtime`, and whose blocking jobs may hold `max_threads`.
+    pub(crate) fn new(runtime: Handle, max_threads: usize) -> Self {
+        let parallelism = thread::available_parallelism().map_or(2, Into::into);
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            monitor: Condvar::new(),
+            runtime,
+            parallelism,
+            max_threads: max_threads.max(1),
+        }))
+    }
+
+    /// How many jobs run at a time while none of them blocks.
+    pub(crate) fn parallelism(&self) -> usize {
+        self.0.parallelism
+    }
+
+    pub(crate) fn push(&self, job: Arc<dyn Job>) {
+        let mut state = lock(&self.0.state);
+        if state.closed {
+            return;
+        }
+        state.queue.push_back(job);
+        if state.idle > 0 {
+            self.0.work.notify_one();
+        } else if state.threads - state.blocked < self.0.parallelism {
+            self.0.spawn(&mut state);
+        }
+        self.0.watch(&mut state);
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.closed = true;
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        self.0.work.notify_all();
+        self.0.monitor.notify_all();
+        // Dropped without the lock: a job's drop may be the user's.
+        drop(queue);
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.0.state);
+        f.debug_struct("Executor")
+            .field("threads", &state.threads)
+            .field("blocked", &state.blocked)
+            .field("queued", &state.queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn spawn(self: &Arc<Self>, state: &mut State) {
+        if state.threads >= self.max_threads {
+            return;
+        }
+        let shared = self.clone();
+        let spawned = thread::Builder::new()
+            .name("dp-worker".to_owned())
+            .spawn(move || shared.work());
+        match spawned {
+            Ok(_) => state.threads += 1,
+            // The threads that are there go on with what is queued.
+            Err(error) => tracing::warn!("can't start another thread for blocked methods: {error}"),
+        }
+    }
+
+    /// Sees to it that the monitor looks at what is running.
+    fn watch(self: &Arc<Self>, state: &mut State) {
+        match state.monitor {
+            Monitor::Watching => {}
+            Monitor::Parked => {
+                state.monitor = Monitor::Watching;
+                self.monitor.notify_one();
+            }
+            Monitor::None => {
+                let shared = self.clone();
+                let name = "dp-monitor".to_owned();
+                if thread::Builder::new().name(name).spawn(move || shared.monitor()).is_ok() {
+                    state.monitor = Monitor::Watching;
+                }
+            }
+        }
+    }
+
+    fn work(self: Arc<Self>) {
+        let _context = self.runtime.enter();
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                let run = state.next_run;
+                state.next_run += 1;
+                let since = Instant::now();
+                state.running.insert(run, RunningJob { job: job.clone(), since, blocked: false });
+                drop(state);
+                // Jobs catch what user code throws; this keeps the count right even if one did not.
+                let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
+                state = lock(&self.state);
+                if state.running.remove(&run).is_some_and(|running| running.blocked) {
+                    state.blocked -= 1;
+                    // Threads that stood in for this one may now be too many.
+                    if state.threads - state.blocked > self.parallelism && state.queue.is_empty() {
+                        break;
+                    }
+                }
+            } else if state.closed {
+                break;
+            } else {
+                state.idle += 1;
+                let (woken, timeout) =
+                    self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                state.idle -= 1;
+                if timeout.timed_out() && state.queue.is_empty() {
+                    break;
+                }
+            }
+        }
+        state.threads -= 1;
+    }
+
+    fn monitor(self: Arc<Self>) {
+        let mut state = lock(&self.state);
+        while !state.closed {
+            let watched = state.running.values().any(|running| !running.blocked);
+            if !watched && state.queue.is_empty() {
+                state.monitor = Monitor::Parked;
+                state = self.park(state);
+                continue;
+            }
+            let (woken, _) =
+                self.monitor.wait_timeout(state, STALL).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            let stalled = state.mark_blocked();
+            if !stalled.is_empty() {
+                drop(state);
+                stalled.into_iter().for_each(Job::stalled);
+                state = lock(&self.state);
+            }
+            self.stand_in(&mut state);
+        }
+        state.monitor = Monitor::None;
+    }
+
+    fn park<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while state.monitor == Monitor::Parked && !state.closed {
+            state = self.monitor.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Starts threads in place of those that are blocked, while there is something for them.
+    fn stand_in(self: &Arc<Self>, state: &mut State) {
+        let free = state.threads - state.blocked;
+        // Where many block, many more will: the number doubles, so that hundreds of blocking
+        // methods all run within a few ticks.
+        let wanted = self.parallelism.max(state.blocked).saturating_sub(free);
+        for _ in 0..wanted.min(state.queue.len().saturating_sub(state.idle)) {
+            self.spawn(state);
+        }
+    }
+}
+
+impl State {
+    fn mark_blocked(&mut self) -> Vec<Arc<dyn Job>> {
+        let mut stalled = Vec::new();
+        for running in self.running.values_mut() {
+            if !running.blocked && running.since.elapsed() >= STALL {
+                running.blocked = true;
+                self.blocked += 1;
+                stalled.push(running.job.clone());
+            }
+        }
+        stalled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    struct Closure<F>(F);
+
+    impl<F: Fn() + Send + Sync + 'static> Job for Closure<F> {
+        fn run(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+
+    fn executor() -> (tokio::runtime::Runtime, Executor) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let executor = Executor::new(runtime.handle().clone(), 1_000);
+        (runtime, executor)
+    }
+
+    #[test]
+    fn jobs_that_block_each_get_a_thread() {
+        const JOBS: usize = 100;
+        let (_runtime, executor) = executor();
+        // Nobody passes the barrier before all have reached it.
+        let barrier = Arc::new(Barrier::new(JOBS + 1));
+        for _ in 0..JOBS {
+            let barrier = barrier.clone();
+            executor.push(Arc::new(Closure(move || {
+                barrier.wait();
+            })));
+        }
+        barrier.wait();
+    }
+
+    #[test]
+    fn a_job_finds_the_runtime() {
+        let (_runtime, executor) = executor();
+        let (sender, receiver) = mpsc::channel();
+        executor.push(Arc::new(Closure(move || sender.send(Handle::try_current().is_ok()).unwrap())));
+        assert!(receiver.recv().unwrap());
+    }
+
+    #[test]
+    fn a_job_that_panics_leaves_the_threads_usable() {
+        let (_runtime, executor) = executor();
+        let (sender, receiver) = mpsc::channel();
+        for n in 0..20 {
+            let sender = sender.clone();
+            executor.push(Arc::new(Closure(move || {
+                assert!(n % 2 == 0, "an expected panic");
+                sender.send(n).unwrap();
+            })));
+        }
+        drop(sender);
+        assert_eq!(receiver.iter().take(10).count(), 10);
+    }
+
+    #[test]
+    fn a_stalled_job_is_told_once() {
+        struct Stalls(mpsc::Sender<&'static str>, Mutex<mpsc::Receiver<()>>);
+        impl Job for Stalls {
+            fn run(self: Arc<Self>) {
+                lock(&self.1).recv().unwrap();
+                self.0.send("ran").unwrap();
+            }
+            fn stalled(self: Arc<Self>) {
+                self.0.send("stalled").unwrap();
+            }
+        }
+        let (_runtime, executor) = executor();
+        let (events, seen) = mpsc::channel();
+        let (go, wait) = mpsc::channel();
+        executor.push(Arc::new(Stalls(events, Mutex::new(wait))));
+        assert_eq!(seen.recv().unwrap(), "stalled");
+        go.send(()).unwrap();
+        assert_eq!(seen.recv().unwrap(), "ran");
+        assert!(seen.recv_timeout(STALL * 5).is_err());
+    }
+}

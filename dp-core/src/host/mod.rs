@@ -1,0 +1,307 @@
+//! The worker's engine: hosts the workers of one client behind one connection.
+
+mod executor;
+mod invocation;
+mod serve;
+mod slot;
+mod task;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::engine::Limits;
+use crate::id::{WorkerId, WorkerInfo};
+use crate::link::Outbox;
+use crate::proto::deadlines::Deadlines;
+use crate::sync::lock;
+use crate::system;
+use crate::wire::{CallHead, Cancel, Failure, Reply, Targets};
+use crate::worker::{Contract, DistributedWorker};
+use bytes::Bytes;
+use executor::{Executor, Job};
+pub use invocation::{Invocation, Invoked};
+pub use serve::HostError;
+use slot::Slot;
+use task::{Ended, Task};
+
+/// The worker's engine, for a program that connects to a server.
+///
+/// The workers outlive a connection: another [`serve`](Self::serve) finds them as the last one left
+/// them.
+pub struct Host<W: DistributedWorker>(Arc<Shared<W>>);
+
+type Constructor<W> = dyn Fn(&WorkerInfo) -> W + Send + Sync;
+
+struct Shared<W: DistributedWorker> {
+    client: Arc<str>,
+    prefix: String,
+    contract: Contract,
+    limits: Limits,
+    slots: Vec<Arc<Slot<W>>>,
+    constructor: Box<Constructor<W>>,
+    executor: Executor,
+    deadlines: Mutex<Deadlines<(u64, usize)>>,
+    /// A deadline has come that is earlier than all before.
+    earlier: Notify,
+}
+
+impl<W: DistributedWorker> Host<W> {
+    /// An engine for `workers` workers of the client `client`: `client/1`, `client/2`, …; a single
+    /// one is just `client`. Each is built by `constructor`, when the client has joined, and anew
+    /// after a panic in one of its `&mut self` methods.
+    ///
+    /// The workers' methods find their timers, sockets and spawned tasks in `runtime`; it should be
+    /// one of several threads.
+    ///
+    /// # Panics
+    /// When `client` is no valid [`WorkerId`]; check it first. When `workers` is 0.
+    pub fn new(
+        client: String,
+        workers: usize,
+        limits: Limits,
+        runtime: Handle,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> Self {
+        let prefix = if workers == 1 { String::new() } else { format!("{client}/") };
+        Self::with_prefix(client, prefix, workers, limits, runtime, constructor)
+    }
+
+    /// The same for workers whose ids are `prefix` and a number.
+    pub(crate) fn with_prefix(
+        client: String,
+        prefix: String,
+        workers: usize,
+        limits: Limits,
+        runtime: Handle,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> Self {
+        assert!(workers > 0, "a client hosts at least one worker");
+        let client: Arc<str> = client.into();
+        let id = |number: usize| match prefix.as_str() {
+            "" => client.to_string(),
+            prefix => format!("{prefix}{number}"),
+        };
+        let slot = |number: usize| {
+            let id = WorkerId::new(id(number)).unwrap_or_else(|error| panic!("{error}"));
+            let info = WorkerInfo::new(id, number - 1, client.clone(), "".into());
+            Arc::new(Slot::new(number - 1, info, limits.max_results))
+        };
+        Self(Arc::new(Shared {
+            slots: (1..=workers).map(slot).collect(),
+            client,
+            prefix,
+            contract: W::contract(),
+            executor: Executor::new(runtime, limits.max_threads),
+            limits,
+            constructor: Box::new(constructor),
+            deadlines: Mutex::new(Deadlines::new()),
+            earlier: Notify::new(),
+        }))
+    }
+
+    /// Serves one connection until the server says quit. Belongs on [`engine::io`]; `address`
+    /// is for logs and for the workers' own information.
+    ///
+    /// # Errors
+    /// [`HostError`]: the server refused this client, is none, or was lost.
+    ///
+    /// [`engine::io`]: crate::engine::io
+    pub async fn serve<S>(&self, stream: S, address: String) -> Result<(), HostError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        serve::serve(&self.0, stream, address).await
+    }
+}
+
+impl<W: DistributedWorker> fmt::Debug for Host<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("client", &self.0.client)
+            .field("workers", &self.0.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: DistributedWorker> Shared<W> {
+    /// Takes a call from the connection behind `link`.
+    fn handle_call(self: &Arc<Self>, link: &Arc<Outbox>, head: CallHead, arguments: &Bytes) {
+        // A deadline too far away for the clock is none.
+        let deadline = head.timeout.map(std::time::Duration::from_micros);
+        let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut ready = Vec::new();
+        for slot in self.targets(&head.targets) {
+            let exclusive = match head.method {
+                system::RESULTS | system::RESET_RESULTS => {
+                    self.executor.push(Arc::new(AtOnce {
+                        slot: slot.clone(),
+                        link: link.clone(),
+                        call: head.call,
+                        method: head.method,
+                    }));
+                    continue;
+                }
+                system::SYNCHRO => true,
+                method => match self.contract.methods.get(usize::from(method)) {
+                    Some(method) => method.exclusive,
+                    None => {
+                        let reason = format!("there is no method of number {method}");
+                        not_started(link, head.call, slot.index, reason);
+                        continue;
+                    }
+                },
+            };
+            let task =
+                Task::new(self, slot, link, &head, exclusive, arguments.clone(), deadline);
+            if !slot.enqueue(task, self.limits.max_queue) {
+                let id = slot.info();
+                let max = self.limits.max_queue;
+                let reason = format!("{max} calls wait in {} already (max_queue)", id.id());
+                not_started(link, head.call, slot.index, reason);
+                continue;
+            }
+            if let Some(deadline) = deadline {
+                let key = (head.call, slot.index);
+                if lock(&self.deadlines).insert(deadline, key) {
+                    self.earlier.notify_one();
+                }
+            }
+            ready.push(slot.clone());
+        }
+        self.start(link, ready);
+    }
+
+    /// Lets workers go on with their queues.
+    fn start(self: &Arc<Self>, link: &Arc<Outbox>, slots: Vec<Arc<Slot<W>>>) {
+        if slots.is_empty() {
+            link.flush();
+            return;
+        }
+        let threads = slots.len().min(self.executor.parallelism());
+        let batch = Arc::new(Batch {
+            host: self.clone(),
+            link: link.clone(),
+            slots,
+            cursor: Default::default(),
+        });
+        for _ in 0..threads {
+            self.executor.push(batch.clone());
+        }
+    }
+
+    fn handle_cancel(&self, link: &Arc<Outbox>, cancel: &Cancel) {
+        for slot in self.targets(&cancel.targets) {
+            slot.cancel(Some(link), cancel.call, Ended::Cancelled);
+        }
+    }
+
+    /// Tells the workers where they stand in the roster now.
+    fn handle_positions(&self, positions: &[u32]) {
+        for (slot, position) in self.slots.iter().zip(positions) {
+            slot.set_info(|info| info.at_index(*position as usize));
+        }
+    }
+
+    /// The connection has ended: whatever came over it is void.
+    fn handle_link_end(&self, link: &Arc<Outbox>) {
+        link.close();
+        for slot in &self.slots {
+            slot.cancel_all(link);
+        }
+    }
+
+    /// Ends the calls whose deadline has passed. When the next one is due.
+    fn handle_time(&self, now: Instant) -> Option<Instant> {
+        let mut expired = Vec::new();
+        let next = {
+            let mut deadlines = lock(&self.deadlines);
+            while let Some(key) = deadlines.poll_expired(now) {
+                expired.push(key);
+            }
+            deadlines.next()
+        };
+        for (call, slot) in expired {
+            if let Some(slot) = self.slots.get(slot) {
+                slot.cancel(None, call, Ended::TimedOut);
+            }
+        }
+        next
+    }
+
+    /// The addressed workers; a number beyond them addresses nobody.
+    fn targets<'a>(&'a self, targets: &'a Targets) -> Box<dyn Iterator<Item = &'a Arc<Slot<W>>> + 'a> {
+        match targets {
+            Targets::All => Box::new(self.slots.iter()),
+            Targets::Some(slots) => {
+                Box::new(slots.iter().filter_map(|slot| self.slots.get(*slot as usize)))
+            }
+        }
+    }
+}
+
+/// Answers that a call was not started.
+fn not_started(link: &Outbox, call: u64, worker: usize, reason: String) {
+    let result = Err(Failure::NotStarted { reason });
+    link.push_reply(Reply { call, worker: worker as u32, elapsed: 0, result }, false);
+}
+
+/// Workers that have something to do: the threads that run this claim them one after another, so
+/// that a thread that a method blocks holds just that one worker.
+struct Batch<W: DistributedWorker> {
+    host: Arc<Shared<W>>,
+    link: Arc<Outbox>,
+    slots: Vec<Arc<Slot<W>>>,
+    cursor: std::sync::atomic::AtomicUsize,
+}
+
+impl<W: DistributedWorker> Job for Batch<W> {
+    fn run(self: Arc<Self>) {
+        loop {
+            let next = self.cursor.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let Some(slot) = self.slots.get(next) else { break };
+            slot.pump(false);
+        }
+        // The replies of this batch leave together.
+        self.link.flush();
+    }
+
+    fn stalled(self: Arc<Self>) {
+        self.link.flush();
+        let claimed = self.cursor.load(std::sync::atomic::Ordering::Relaxed);
+        for slot in self.slots.iter().take(claimed) {
+            if slot.hand_over() {
+                self.host.start(&self.link, vec![slot.clone()]);
+            }
+        }
+        if claimed < self.slots.len() {
+            self.host.executor.push(self.clone());
+        }
+    }
+}
+
+/// A call of the framework's that does not wait for the worker.
+struct AtOnce<W: DistributedWorker> {
+    slot: Arc<Slot<W>>,
+    link: Arc<Outbox>,
+    call: u64,
+    method: u16,
+}
+
+impl<W: DistributedWorker> Job for AtOnce<W> {
+    fn run(self: Arc<Self>) {
+        let result = match self.method {
+            system::RESET_RESULTS => {
+                self.slot.recorder.reset();
+                crate::__private::reply(())
+            }
+            _ => crate::__private::reply(self.slot.recorder.lines()),
+        };
+        let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
+        task::send_reply(&self.link, self.call, self.slot.index, 0, result, true);
+    }
+}

@@ -1,0 +1,206 @@
+//! One connection to a server, from the handshake to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Shared;
+use super::task::Task;
+use crate::id::WorkerInfo;
+use crate::link::{Frames, LinkError, Outbox, read_preamble, write_frames};
+use crate::proto::handshake::prints;
+use crate::wire::{Hello, Preamble, ServerMessage, Welcome};
+use crate::worker::DistributedWorker;
+
+/// Why a client's connection to its server ended, other than by the server's wish.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The server turned this client away. It would do so again.
+    #[error("the server refused this client: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// What is there is no server of this protocol, or one of another version.
+    #[error("{reason}")]
+    Protocol {
+        /// What was wrong.
+        reason: String,
+    },
+    /// The server did not answer in time.
+    #[error("no answer to the handshake within {after:?} (handshake_timeout)")]
+    TimedOut {
+        /// The time that it had.
+        after: Duration,
+    },
+    /// The connection ended before this client had joined.
+    #[error("connection ended during the handshake: {reason}")]
+    Ended {
+        /// How.
+        reason: String,
+    },
+    /// The connection was lost after this client had joined.
+    #[error("lost the server: {reason}")]
+    Lost {
+        /// How.
+        reason: String,
+    },
+}
+
+impl HostError {
+    /// Whether the client had joined before.
+    pub fn joined(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+}
+
+const MAX_MESSAGE: &str = "max_message of the client";
+
+pub(super) async fn serve<W, S>(
+    host: &Arc<Shared<W>>,
+    stream: S,
+    address: String,
+) -> Result<(), HostError>
+where
+    W: DistributedWorker,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (read, mut write) = tokio::io::split(stream);
+    let after = host.limits.handshake_timeout;
+    let shaken = timeout(after, handshake(host, read, &mut write)).await;
+    let (welcome, mut frames) = shaken.map_err(|_| HostError::TimedOut { after })??;
+    tracing::debug!(server = %address, "joined");
+
+    // The length field of a frame can't say more than `u32::MAX`.
+    let peer_max = usize::try_from(welcome.max_message).unwrap_or(usize::MAX);
+    let link = Arc::new(Outbox::new(peer_max.min(u32::MAX as usize)));
+    let address: Arc<str> = welcome.address.into();
+    for (slot, position) in host.slots.iter().zip(&welcome.positions) {
+        let (client, index) = (host.client.clone(), *position as usize);
+        slot.set_info(|info| {
+            WorkerInfo::new(info.id().clone(), index, client.clone(), address.clone())
+        });
+    }
+    build_workers(host, &link);
+
+    // However this ends, also by being dropped, what came over the connection is void after it.
+    struct End<'a, W: DistributedWorker>(&'a Shared<W>, &'a Arc<Outbox>);
+    impl<W: DistributedWorker> Drop for End<'_, W> {
+        fn drop(&mut self) {
+            self.0.handle_link_end(self.1);
+        }
+    }
+    let _end = End(host, &link);
+    tokio::select! {
+        result = read_calls(host, &link, &mut frames) => result,
+        written = write_frames(write, &link, || ()) => match written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(HostError::Lost { reason: crate::error::io_reason(&error) }),
+        },
+        () = watch_deadlines(host) => Ok(()),
+    }
+}
+
+/// Has the constructor called for every worker that is not there yet, each in its own queue.
+fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Outbox>) {
+    let mut to_build = Vec::new();
+    for slot in &host.slots {
+        let built = slot.worker.try_read().is_ok_and(|worker| worker.is_some());
+        if !built && slot.enqueue(Task::build(host, slot, link), usize::MAX) {
+            to_build.push(slot.clone());
+        }
+    }
+    host.start(link, to_build);
+}
+
+async fn handshake<W, S>(
+    host: &Shared<W>,
+    mut read: ReadHalf<S>,
+    write: &mut (impl AsyncWrite + Unpin),
+) -> Result<(Welcome, Frames<ReadHalf<S>>), HostError>
+where
+    W: DistributedWorker,
+    S: AsyncRead + AsyncWrite,
+{
+    let ended = |error: std::io::Error| HostError::Ended { reason: crate::error::io_reason(&error) };
+    let hello = Hello {
+        worker: host.contract.worker.clone(),
+        version: host.contract.version.to_owned(),
+        methods: prints(&host.contract.methods),
+        server_methods: prints(&host.contract.server_methods),
+        client: host.client.to_string(),
+        prefix: host.prefix.clone(),
+        workers: u32::try_from(host.slots.len()).unwrap_or(u32::MAX),
+        max_message: host.limits.frame_limit() as u64,
+    };
+    write.write_all(&Preamble::ours().to_bytes()).await.map_err(ended)?;
+    write.write_all(&hello.to_frame()).await.map_err(ended)?;
+    write.flush().await.map_err(ended)?;
+
+    read_preamble(&mut read).await?;
+    // The welcome tells a position for every worker, so the common limit is right from the start.
+    let mut frames = Frames::new(read, host.limits.frame_limit(), MAX_MESSAGE);
+    let frame = frames.next().await?.ok_or_else(|| HostError::Ended {
+        reason: "connection closed".to_owned(),
+    })?;
+    match ServerMessage::parse(frame).map_err(LinkError::from)? {
+        ServerMessage::Welcome(welcome) if welcome.positions.len() == host.slots.len() => {
+            Ok((welcome, frames))
+        }
+        ServerMessage::Refused(refused) => Err(HostError::Refused { reason: refused.reason }),
+        _ => Err(HostError::Protocol {
+            reason: "peer broke the protocol: no answer to the handshake".to_owned(),
+        }),
+    }
+}
+
+/// Reads calls until the server says quit.
+async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
+    host: &Arc<Shared<W>>,
+    link: &Arc<Outbox>,
+    frames: &mut Frames<R>,
+) -> Result<(), HostError> {
+    loop {
+        let lost = |error: LinkError| HostError::Lost { reason: error.to_string() };
+        let frame = frames.next().await.map_err(lost)?;
+        let Some(frame) = frame else {
+            return Err(HostError::Lost { reason: "connection closed".to_owned() });
+        };
+        match ServerMessage::parse(frame).map_err(|error| lost(error.into()))? {
+            ServerMessage::Call(head, arguments) => host.handle_call(link, head, &arguments),
+            ServerMessage::Cancel(cancel) => host.handle_cancel(link, &cancel),
+            ServerMessage::Positions(positions) => host.handle_positions(&positions),
+            ServerMessage::Quit => return Ok(()),
+            ServerMessage::Welcome(_) | ServerMessage::Refused(_) => {
+                let reason = "peer broke the protocol: a second answer to the handshake";
+                return Err(HostError::Lost { reason: reason.to_owned() });
+            }
+        }
+    }
+}
+
+/// Ends calls whose deadline has passed, for as long as it is polled.
+async fn watch_deadlines<W: DistributedWorker>(host: &Shared<W>) {
+    loop {
+        match host.handle_time(Instant::now()) {
+            Some(at) => {
+                let _ = timeout_at(at, host.earlier.notified()).await;
+            }
+            None => host.earlier.notified().await,
+        }
+    }
+}
+
+impl From<LinkError> for HostError {
+    fn from(error: LinkError) -> Self {
+        let reason = error.to_string();
+        match error {
+            LinkError::Io(_) => Self::Ended { reason },
+            _ => Self::Protocol { reason },
+        }
+    }
+}

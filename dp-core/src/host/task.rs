@@ -1,0 +1,362 @@
+//! One call on one worker, from its place in the queue to its reply.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::executor::Job;
+use super::invocation::{Access, Invocation, Invoked};
+use super::slot::Slot;
+use crate::context::{CancelSignal, Context};
+use crate::error::panic_message;
+use crate::link::Outbox;
+use crate::sync::lock;
+use crate::system;
+use crate::wire::{CallHead, FRAME_HEAD, Failure, Reply};
+use crate::worker::DistributedWorker;
+
+/// Builds the worker, as an exclusive call in its queue. Never on the wire.
+pub(super) const BUILD: u16 = u16::MAX;
+
+/// Why a call ended before its method did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ended {
+    Cancelled = 1,
+    TimedOut = 2,
+}
+
+impl Ended {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Cancelled => Failure::Cancelled,
+            Self::TimedOut => Failure::TimedOut,
+        }
+    }
+
+    fn load(from: &AtomicU8) -> Option<Self> {
+        match from.load(Ordering::SeqCst) {
+            1 => Some(Self::Cancelled),
+            2 => Some(Self::TimedOut),
+            _ => None,
+        }
+    }
+}
+
+/// Who polls the future, now or next. One thread at a time does.
+mod state {
+    /// Nobody: it waits to be woken.
+    pub(super) const IDLE: u8 = 0;
+    /// The executor, when its turn comes.
+    pub(super) const QUEUED: u8 = 1;
+    /// A thread, right now.
+    pub(super) const RUNNING: u8 = 2;
+    /// A thread, right now, and it was woken meanwhile.
+    pub(super) const WOKEN: u8 = 3;
+    /// Nobody, ever: it is over.
+    pub(super) const OVER: u8 = 4;
+}
+
+pub(super) struct Task<W: DistributedWorker> {
+    host: Arc<Shared<W>>,
+    slot: Arc<Slot<W>>,
+    link: Arc<Outbox>,
+    call: u64,
+    method: u16,
+    exclusive: bool,
+    timed: bool,
+    deadline: Option<tokio::time::Instant>,
+    state: AtomicU8,
+    ended: AtomicU8,
+    stage: Mutex<Stage>,
+    cancel: Arc<CancelSignal>,
+    started: OnceLock<Instant>,
+}
+
+enum Stage {
+    /// The encoded arguments.
+    Waiting(Bytes),
+    Under(Invoked),
+    /// Being polled, or over.
+    Taken,
+}
+
+impl<W: DistributedWorker> Task<W> {
+    pub(super) fn new(
+        host: &Arc<Shared<W>>,
+        slot: &Arc<Slot<W>>,
+        link: &Arc<Outbox>,
+        head: &CallHead,
+        exclusive: bool,
+        arguments: Bytes,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.clone(),
+            slot: slot.clone(),
+            link: link.clone(),
+            call: head.call,
+            method: head.method,
+            exclusive,
+            timed: head.timed,
+            deadline,
+            state: AtomicU8::new(state::RUNNING),
+            ended: AtomicU8::new(0),
+            stage: Mutex::new(Stage::Waiting(arguments)),
+            cancel: Arc::default(),
+            started: OnceLock::new(),
+        })
+    }
+
+    /// A task that builds the worker.
+    pub(super) fn build(
+        host: &Arc<Shared<W>>,
+        slot: &Arc<Slot<W>>,
+        link: &Arc<Outbox>,
+    ) -> Arc<Self> {
+        let targets = crate::wire::Targets::All;
+        let head = CallHead { call: 0, method: BUILD, timed: false, timeout: None, targets };
+        Self::new(host, slot, link, &head, true, Bytes::new(), None)
+    }
+
+    pub(super) fn call(&self) -> u64 {
+        self.call
+    }
+
+    pub(super) fn exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    pub(super) fn came_over(&self, link: &Arc<Outbox>) -> bool {
+        Arc::ptr_eq(&self.link, link)
+    }
+
+    /// Starts the call: polls it once, in place.
+    pub(super) fn start(self: &Arc<Self>, flush: bool) {
+        let _ = self.started.set(Instant::now());
+        self.poll(flush);
+    }
+
+    /// It was taken out of the queue before it could start.
+    pub(super) fn handle_never_started(&self, why: Ended) {
+        self.forget_deadline();
+        self.reply(Err(why.failure()), true);
+    }
+
+    /// Ends the call before its method has. The method is dropped where it awaits, unless it awaits
+    /// `cancelled`; a thread that it blocks is left alone.
+    pub(super) fn end(self: &Arc<Self>, why: Ended) {
+        let first = self.ended.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst);
+        if first.is_ok() {
+            self.cancel.cancel();
+            self.wake_up();
+        }
+    }
+
+    fn wake_up(self: &Arc<Self>) {
+        let mut now = self.state.load(Ordering::SeqCst);
+        loop {
+            let next = match now {
+                state::IDLE => state::QUEUED,
+                state::RUNNING => state::WOKEN,
+                _ => return,
+            };
+            match self.state.compare_exchange(now, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) if next == state::QUEUED => return self.host.executor.push(self.clone()),
+                Ok(_) => return,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    fn poll(self: &Arc<Self>, flush: bool) {
+        let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Taken);
+        if let Some(result) = self.poll_stage(stage) {
+            self.state.store(state::OVER, Ordering::SeqCst);
+            self.finish(result, flush);
+            return;
+        }
+        let (running, idle) = (state::RUNNING, state::IDLE);
+        if self.state.compare_exchange(running, idle, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            // Woken meanwhile: in its turn again, so that nobody starves the others.
+            self.state.store(state::QUEUED, Ordering::SeqCst);
+            self.host.executor.push(self.clone());
+        }
+    }
+
+    /// Polls the method; `None` if it is not over, when the stage has been put back.
+    fn poll_stage(self: &Arc<Self>, stage: Stage) -> Option<Result<Bytes, Failure>> {
+        let mut future = match stage {
+            Stage::Waiting(arguments) => match self.open(arguments) {
+                Ok(future) => future,
+                Err(result) => return Some(result),
+            },
+            Stage::Under(future) => future,
+            Stage::Taken => return Some(Err(Failure::Cancelled)),
+        };
+        if let Some(why) = self.given_up() {
+            self.drop_future(future);
+            return Some(Err(why.failure()));
+        }
+        let waker = Waker::from(self.clone());
+        let mut cx = TaskContext::from_waker(&waker);
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+            Ok(Poll::Pending) => {
+                // Ended while it was polled: it may have been dropped before that could be seen.
+                if let Some(why) = self.given_up() {
+                    self.drop_future(future);
+                    return Some(Err(why.failure()));
+                }
+                *lock(&self.stage) = Stage::Under(future);
+                None
+            }
+            Ok(Poll::Ready(result)) => {
+                self.drop_future(future);
+                Some(result.map(|reply| reply.0).map_err(|failure| failure.0))
+            }
+            Err(panic) => {
+                self.drop_future(future);
+                if self.exclusive {
+                    self.rebuild();
+                }
+                Some(Err(Failure::Panicked { message: panic_message(&*panic) }))
+            }
+        }
+    }
+
+    /// Makes the call's future; `Err` is its result where there is nothing to await.
+    fn open(self: &Arc<Self>, arguments: Bytes) -> Result<Invoked, Result<Bytes, Failure>> {
+        match self.method {
+            system::SYNCHRO => return Err(Ok(Bytes::new())),
+            BUILD => return Err(self.build_worker().map(|()| Bytes::new())),
+            _ => {}
+        }
+        let busy = || Err(Failure::NotStarted { reason: "the worker is being built".to_owned() });
+        let mut access = Access::take(&self.slot.worker, self.exclusive).ok_or_else(busy)?;
+        if !access.is_built() {
+            drop(access);
+            self.build_worker().map_err(Err)?;
+            access = Access::take(&self.slot.worker, self.exclusive).ok_or_else(busy)?;
+        }
+        let context = Context::new(
+            self.slot.info(),
+            self.slot.recorder.clone(),
+            self.cancel.clone(),
+        );
+        let invocation = Invocation::new(self.method, arguments, context, access);
+        // Generated code only makes a future here; what the user wrote runs when it is polled.
+        Ok(W::dispatch(invocation))
+    }
+
+    /// Builds the worker by its constructor. Only where nothing else of this worker runs.
+    fn build_worker(&self) -> Result<(), Failure> {
+        let info = self.slot.info();
+        let built = catch_unwind(AssertUnwindSafe(|| (self.host.constructor)(&info)));
+        let (worker, result) = match built {
+            Ok(worker) => (Some(worker), Ok(())),
+            Err(panic) => {
+                let message = format!("the constructor panicked: {}", panic_message(&*panic));
+                (None, Err(Failure::Panicked { message }))
+            }
+        };
+        match self.slot.worker.try_write() {
+            Ok(mut slot) => {
+                let old = std::mem::replace(&mut *slot, worker);
+                drop(slot);
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+                result
+            }
+            Err(_) => Err(Failure::NotStarted { reason: "the worker is in use".to_owned() }),
+        }
+    }
+
+    /// After a panic in a method that takes `&mut self`.
+    fn rebuild(&self) {
+        if let Err(failure) = self.build_worker() {
+            // The next call tries again, and tells its caller if that fails too.
+            tracing::error!(worker = %self.slot.info().id(), "not built anew: {failure:?}");
+        }
+    }
+
+    /// Whether the call has ended, and the method does not see to its own end.
+    fn given_up(&self) -> Option<Ended> {
+        Ended::load(&self.ended).filter(|_| !self.cancel.has_listeners())
+    }
+
+    /// Drops the method, and with it its hold on the worker. What the user's values do when they
+    /// are dropped may panic.
+    fn drop_future(&self, future: Invoked) {
+        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+            tracing::warn!(worker = %self.slot.info().id(), "a value of a method panicked in drop");
+        }
+    }
+
+    fn finish(self: &Arc<Self>, result: Result<Bytes, Failure>, flush: bool) {
+        self.forget_deadline();
+        if self.method != BUILD {
+            if self.timed {
+                let name = self.host.contract.methods.get(usize::from(self.method));
+                let name = name.map_or_else(|| system::name(self.method), |method| method.name);
+                self.slot.recorder.add_time(name, self.elapsed());
+            }
+            self.reply(result, flush);
+        } else if let Err(failure) = result {
+            tracing::error!(worker = %self.slot.info().id(), "not built: {failure:?}");
+        }
+        self.slot.handle_end(self);
+    }
+
+    fn elapsed(&self) -> std::time::Duration {
+        self.started.get().map(Instant::elapsed).unwrap_or_default()
+    }
+
+    fn reply(&self, result: Result<Bytes, Failure>, flush: bool) {
+        let elapsed = u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX);
+        send_reply(&self.link, self.call, self.slot.index, elapsed, result, flush);
+    }
+
+    fn forget_deadline(&self) {
+        if let Some(deadline) = self.deadline {
+            lock(&self.host.deadlines).remove(deadline, (self.call, self.slot.index));
+        }
+    }
+}
+
+/// Queues the answer to a call; an answer that the server would not take is replaced by an error.
+pub(super) fn send_reply(
+    link: &Outbox,
+    call: u64,
+    worker: usize,
+    elapsed: u64,
+    result: Result<Bytes, Failure>,
+    flush: bool,
+) {
+    let mut reply = Reply { call, worker: worker as u32, elapsed, result };
+    let (size, limit) = (reply.encoded_len() + FRAME_HEAD, link.peer_max_message());
+    if size > limit {
+        reply.result = Err(Failure::TooLarge { size: size as u64, limit: limit as u64 });
+    }
+    link.push_reply(reply, flush);
+}
+
+impl<W: DistributedWorker> Job for Task<W> {
+    fn run(self: Arc<Self>) {
+        self.state.store(state::RUNNING, Ordering::SeqCst);
+        self.poll(true);
+    }
+}
+
+impl<W: DistributedWorker> Wake for Task<W> {
+    fn wake(self: Arc<Self>) {
+        self.wake_up();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_up();
+    }
+}

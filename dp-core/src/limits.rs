@@ -1,0 +1,63 @@
+//! What a peer may use up at the most.
+
+use std::time::Duration;
+
+/// Bounds on everything that the other side can drive, with their defaults.
+///
+/// ```
+/// use dp_core::engine::Limits;
+///
+/// let mut limits = Limits::default();
+/// limits.max_message = 1 << 20;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest message that this side takes, in bytes: on a server an answer, on a client the
+    /// arguments of a call. At most 4 GiB − 1. Default: 256 MiB.
+    pub max_message: usize,
+    /// The longest first message of a client, in bytes, before anything is known of it.
+    /// Default: 1 MiB.
+    pub max_handshake: usize,
+    /// How long a peer may take for the handshake. Default: 10 s.
+    pub handshake_timeout: Duration,
+    /// How many clients a server takes. Default: 65,536.
+    pub max_clients: usize,
+    /// How many workers a server takes, those of all clients together. Default: 1,048,576.
+    pub max_workers: usize,
+    /// How many calls a worker may have unanswered before [`detach`](crate::Broadcast::detach)
+    /// waits. Default: 1,024.
+    pub in_flight: usize,
+    /// How many calls may wait in one worker's queue; a client refuses those above.
+    /// Default: 65,536.
+    pub max_queue: usize,
+    /// How many result lines one worker keeps; it drops those above, and says so in the last.
+    /// Default: 1,000,000.
+    pub max_results: usize,
+    /// How many threads the methods of one client may hold at a time by blocking.
+    /// Default: 1,024.
+    pub max_threads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message: 256 << 20,
+            max_handshake: 1 << 20,
+            handshake_timeout: Duration::from_secs(10),
+            max_clients: 1 << 16,
+            max_workers: 1 << 20,
+            in_flight: 1 << 10,
+            max_queue: 1 << 16,
+            max_results: 1_000_000,
+            max_threads: 1 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// `max_message` as the length field of a frame can say it.
+    pub(crate) fn frame_limit(&self) -> usize {
+        self.max_message.min(u32::MAX as usize)
+    }
+}

@@ -1,0 +1,11 @@
+//! One connection: a stream of bytes in both directions, cut into frames. TCP, an in-memory pipe,
+//! or any other `AsyncRead + AsyncWrite`.
+
+mod outbox;
+mod stream;
+
+pub(crate) use outbox::Outbox;
+pub(crate) use stream::{Frames, LinkError, read_preamble, write_frames};
+
+/// The size of the in-memory pipe that stands for a network, in bytes.
+pub(crate) const PIPE: usize = 256 << 10;

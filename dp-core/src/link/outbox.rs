@@ -1,0 +1,172 @@
+//! What waits to be written to one connection.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::sync::lock;
+use crate::wire::{ClientMessage, Reply};
+
+/// Replies are announced to the writer at the latest when so many bytes of them wait.
+const REPLIES_AT_ONCE: usize = 64 << 10;
+
+/// The queue between those who send, on any thread, and the one writer of a connection.
+///
+/// It grows with what its own side sends: calls are bounded by their callers, who wait for the
+/// answers or, detached, for room; replies are bounded by the calls in flight.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    wake: Notify,
+    /// Bytes that were pushed and are not written yet.
+    unwritten: AtomicUsize,
+    /// The longest frame that the other side takes.
+    peer_max_message: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: Vec<Bytes>,
+    replies: Vec<Reply>,
+    reply_bytes: usize,
+    closed: bool,
+}
+
+impl Outbox {
+    pub(crate) fn new(peer_max_message: usize) -> Self {
+        Self {
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            unwritten: AtomicUsize::new(0),
+            peer_max_message,
+        }
+    }
+
+    /// The longest frame that the other side takes, in bytes.
+    pub(crate) fn peer_max_message(&self) -> usize {
+        self.peer_max_message
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Queues frames. `false` if the connection is closed.
+    pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return false;
+        }
+        let before = queue.frames.len();
+        queue.frames.extend(frames);
+        let bytes: usize = queue.frames[before..].iter().map(Bytes::len).sum();
+        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        drop(queue);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Queues a reply. Unless `flush`, the writer is not told yet: more replies will follow at
+    /// once, and [`flush`](Self::flush) after them; so they share a frame.
+    pub(crate) fn push_reply(&self, reply: Reply, flush: bool) {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return;
+        }
+        queue.reply_bytes += reply.encoded_len();
+        queue.replies.push(reply);
+        let many = queue.reply_bytes >= REPLIES_AT_ONCE;
+        drop(queue);
+        if flush || many {
+            self.flush();
+        }
+    }
+
+    /// Tells the writer of the replies that wait.
+    pub(crate) fn flush(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Drops what waits; nothing can be pushed any more, and the writer ends.
+    pub(crate) fn close(&self) {
+        let mut queue = lock(&self.queue);
+        queue.closed = true;
+        queue.frames = Vec::new();
+        queue.replies = Vec::new();
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// Waits until there is something to write, and takes all of it; `false` once closed.
+    ///
+    /// # Cancel safety
+    /// Nothing is taken before it is returned. Only one task may call this.
+    pub(crate) async fn take(&self, into: &mut VecDeque<Bytes>) -> bool {
+        loop {
+            let replies = {
+                let mut queue = lock(&self.queue);
+                if queue.closed {
+                    return false;
+                }
+                into.extend(queue.frames.drain(..));
+                queue.reply_bytes = 0;
+                mem::take(&mut queue.replies)
+            };
+            if !replies.is_empty() {
+                // Encoded here, outside the lock, so that those who reply do not wait for it.
+                let frames = ClientMessage::replies(&replies, self.peer_max_message);
+                let bytes: usize = frames.iter().map(Bytes::len).sum();
+                self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+                into.extend(frames);
+            }
+            if !into.is_empty() {
+                return true;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    /// The writer has written so many bytes.
+    pub(crate) fn handle_written(&self, bytes: usize) {
+        self.unwritten.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(worker: u32) -> Reply {
+        Reply { call: 1, worker, elapsed: 0, result: Ok(Bytes::from_static(b"x")) }
+    }
+
+    #[tokio::test]
+    async fn replies_that_wait_together_leave_in_one_frame() {
+        let outbox = Outbox::new(1 << 20);
+        for worker in 0..100 {
+            outbox.push_reply(reply(worker), false);
+        }
+        outbox.flush();
+        let mut frames = VecDeque::new();
+        assert!(outbox.take(&mut frames).await);
+        assert_eq!(frames.len(), 1);
+        assert_eq!(outbox.unwritten(), frames[0].len());
+        outbox.handle_written(frames[0].len());
+        assert_eq!(outbox.unwritten(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_outbox_takes_nothing_and_ends_its_writer() {
+        let outbox = Outbox::new(1 << 20);
+        assert!(outbox.push([Bytes::from_static(b"a")]));
+        outbox.close();
+        assert!(!outbox.push([Bytes::from_static(b"b")]));
+        outbox.push_reply(reply(0), true);
+        assert!(!outbox.take(&mut VecDeque::new()).await);
+    }
+}

@@ -1,0 +1,201 @@
+//! What generated code calls, and nothing else. Outside of any promise of stability: dp-macros is
+//! of exactly this version.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use crate::group::{Group, Stub};
+pub use crate::host::{Invocation, Invoked};
+pub use crate::server_call::{NoServer, ServerHandle, ServerInvocation};
+pub use crate::worker::{Contract, Method, Run, RunResult};
+
+use crate::codec;
+use crate::error::{CallError, texts};
+use crate::id::WorkerInfo;
+use crate::wire;
+use crate::worker::DistributedWorker;
+use crate::{Broadcast, Call};
+
+/// What can be an argument.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be an argument of a remote method",
+    label = "can't be sent",
+    note = "an argument is `Serialize + DeserializeOwned + Send + 'static`: derive \
+            `serde::Serialize` and `serde::Deserialize` for it"
+)]
+pub trait Argument: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Argument for T {}
+
+/// What can be a result.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the result of a remote method",
+    label = "can't be sent",
+    note = "a result is `Serialize + DeserializeOwned + Send + 'static`: derive \
+            `serde::Serialize` and `serde::Deserialize` for it"
+)]
+pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
+
+/// The parts of a `Result`, however it is spelled.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is named like `Result` and is none",
+    label = "not a `std::result::Result`",
+    note = "give the type another name, or return it from `#[remote(typed_error)]`"
+)]
+pub trait ResultType {
+    /// The value.
+    type Ok;
+    /// The error.
+    type Err;
+}
+
+impl<T, E> ResultType for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+}
+
+/// The encoded value of a method.
+#[derive(Debug)]
+pub struct Reply(pub(crate) Bytes);
+
+/// Why a method has no value.
+#[derive(Debug)]
+pub struct Failure(pub(crate) wire::Failure);
+
+impl Failure {
+    pub(crate) fn arguments(message: String) -> Self {
+        Self(wire::Failure::Arguments { message })
+    }
+}
+
+/// Arguments being encoded.
+#[derive(Debug)]
+pub struct Arguments {
+    buffer: Vec<u8>,
+    error: Option<String>,
+}
+
+impl Arguments {
+    /// Adds a `T` or `&T`.
+    pub fn value<T: Argument>(&mut self, value: &T) {
+        self.add(|buffer| codec::encode_value(value, buffer));
+    }
+
+    /// Adds a `&str`.
+    pub fn text(&mut self, text: &str) {
+        self.add(|buffer| codec::encode(text, buffer));
+    }
+
+    /// Adds a `&[u8]`.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.add(|buffer| codec::encode_bytes(bytes, buffer));
+    }
+
+    /// Adds a `&[T]`.
+    pub fn slice<T: Argument>(&mut self, values: &[T]) {
+        self.add(|buffer| codec::encode(values, buffer));
+    }
+
+    fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) {
+        if let (None, Err(error)) = (&self.error, encode(&mut self.buffer)) {
+            self.error = Some(error);
+        }
+    }
+
+    /// Encodes what `add` adds.
+    pub(crate) fn encode(add: impl FnOnce(&mut Self)) -> Result<Bytes, CallError> {
+        let mut arguments = Self { buffer: Vec::new(), error: None };
+        add(&mut arguments);
+        match arguments.error {
+            None => Ok(arguments.buffer.into()),
+            Some(error) => {
+                let reason = format!("the arguments could not be encoded: {error}");
+                Err(CallError::NotSent { reason })
+            }
+        }
+    }
+}
+
+/// Calls a method of one worker.
+pub fn call<W: DistributedWorker, T: Value>(
+    stub: &Stub<W>,
+    method: u16,
+    arguments: impl FnOnce(&mut Arguments),
+) -> Call<T> {
+    stub.call(method, Arguments::encode(arguments))
+}
+
+/// Calls a method of every worker of a group.
+pub fn broadcast<W: DistributedWorker, T: Value>(
+    group: &Group<W>,
+    method: u16,
+    arguments: impl FnOnce(&mut Arguments),
+) -> Broadcast<T> {
+    group.call_all(method, Arguments::encode(arguments))
+}
+
+/// The value of a method.
+///
+/// # Errors
+/// When it can't be encoded.
+pub fn reply<T: Serialize + 'static>(value: T) -> Result<Reply, Failure> {
+    let mut buffer = Vec::new();
+    match codec::encode_value(&value, &mut buffer) {
+        Ok(()) => Ok(Reply(buffer.into())),
+        Err(error) => {
+            let message = format!("the value could not be encoded: {error}");
+            Err(Failure(wire::Failure::Failed { message, chain: Vec::new() }))
+        }
+    }
+}
+
+/// The value of a method that returns a `Result`.
+///
+/// # Errors
+/// When it is an `Err`, or can't be encoded.
+pub fn reply_result<T: Serialize + 'static, E: Into<Box<dyn Error + Send + Sync>>>(
+    result: Result<T, E>,
+) -> Result<Reply, Failure> {
+    let value = result.map_err(|error| {
+        let (message, chain) = texts(&*error.into());
+        Failure(wire::Failure::Failed { message, chain })
+    })?;
+    reply(value)
+}
+
+/// A call of a method that the worker does not have: the handshake rules it out.
+pub fn unknown_method(method: u16) -> Invoked {
+    let reason = format!("there is no method of number {method}");
+    Box::pin(async { Err(Failure(wire::Failure::NotStarted { reason })) })
+}
+
+/// What a schedule that returns no `Result` ended in.
+///
+/// # Errors
+/// Never.
+pub fn run_done<T>(value: T) -> RunResult {
+    drop(value);
+    Ok(())
+}
+
+/// What a schedule that returns a `Result` ended in.
+///
+/// # Errors
+/// When it is an `Err`.
+pub fn run_result<T, E: Into<Box<dyn Error + Send + Sync>>>(result: Result<T, E>) -> RunResult {
+    result.map(drop).map_err(Into::into)
+}
+
+/// Workers in this process.
+pub fn in_process<W: DistributedWorker>(
+    state: W::Server,
+    workers: usize,
+    constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+) -> Group<W> {
+    crate::in_process::in_process(state, workers, constructor)
+}

@@ -1,0 +1,145 @@
+//! What the server asks of a client before it takes it in.
+
+use crate::id::{InvalidId, WorkerId};
+use crate::wire::{Hello, MethodPrint};
+use crate::worker::{Contract, Method};
+
+/// A method as it goes into the handshake.
+pub(crate) fn prints(methods: &[Method]) -> Vec<MethodPrint> {
+    let print = |method: &Method| MethodPrint {
+        name: method.name.to_owned(),
+        signature: method.signature.to_owned(),
+        fingerprint: method.fingerprint(),
+    };
+    methods.iter().map(print).collect()
+}
+
+/// Compares the client's contract with the server's. `Err` names what differs, for both sides.
+pub(crate) fn compare(ours: &Contract, theirs: &Hello) -> Result<(), String> {
+    if ours.worker != theirs.worker {
+        return Err(format!(
+            "its worker is `{}`, the server's is `{}`: start the client program of the same worker",
+            theirs.worker, ours.worker
+        ));
+    }
+    let mut differences = differing(&ours.methods, &theirs.methods);
+    differences.extend(differing(&ours.server_methods, &theirs.server_methods));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: build server and client from the same version of the worker",
+        differences.join("; ")
+    ))
+}
+
+fn differing(ours: &[Method], theirs: &[MethodPrint]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for method in ours {
+        match theirs.iter().find(|other| other.name == method.name) {
+            None => differences.push(format!("method `{}` is missing in the client", method.name)),
+            Some(other) if other.fingerprint != method.fingerprint() => differences.push(format!(
+                "method `{}` differs: the server has `{}`{}, the client `{}`",
+                method.name,
+                method.signature,
+                if method.signature == other.signature { " (other receiver or error)" } else { "" },
+                shortened(&other.signature)
+            )),
+            Some(_) => {}
+        }
+    }
+    for other in theirs {
+        if !ours.iter().any(|method| method.name == other.name) {
+            let name = shortened(&other.name);
+            differences.push(format!("method `{name}` is missing in the server"));
+        }
+    }
+    // A method is known by its number on the wire, so the order counts too.
+    let same_order = || ours.iter().zip(theirs).all(|(a, b)| a.name == b.name);
+    if differences.is_empty() && (ours.len() != theirs.len() || !same_order()) {
+        differences.push("the methods stand in another order".to_owned());
+    }
+    differences
+}
+
+/// A peer's text goes into logs: bounded, and on one line.
+fn shortened(text: &str) -> String {
+    text.chars().take(200).flat_map(char::escape_debug).collect::<String>().replace("\\'", "'")
+}
+
+/// The ids of the workers of a client.
+pub(crate) fn worker_ids(hello: &Hello) -> Result<Vec<WorkerId>, InvalidId> {
+    WorkerId::new(hello.client.clone())?;
+    if hello.prefix.is_empty() {
+        return Ok(vec![WorkerId::new(hello.client.clone())?]);
+    }
+    (1..=hello.workers).map(|number| WorkerId::new(format!("{}{number}", hello.prefix))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(name: &'static str, types: &'static str) -> Method {
+        Method { name, signature: types, types, docs: "", exclusive: false }
+    }
+
+    fn contract(methods: Vec<Method>) -> Contract {
+        Contract { worker: "Greeter".into(), version: "1", methods, server_methods: Vec::new() }
+    }
+
+    fn hello(contract: &Contract) -> Hello {
+        Hello {
+            worker: contract.worker.clone(),
+            version: String::new(),
+            methods: prints(&contract.methods),
+            server_methods: prints(&contract.server_methods),
+            client: "c1".into(),
+            prefix: "c1/".into(),
+            workers: 3,
+            max_message: 1,
+        }
+    }
+
+    #[test]
+    fn the_same_contract_is_welcome() {
+        let ours = contract(vec![method("greet", "(&str)")]);
+        assert_eq!(compare(&ours, &hello(&ours)), Ok(()));
+    }
+
+    #[test]
+    fn every_differing_method_is_named() {
+        let ours = contract(vec![method("a", "(u8)"), method("b", "()"), method("c", "()")]);
+        let theirs = contract(vec![method("a", "(u16)"), method("b", "()"), method("d", "()")]);
+        let error = compare(&ours, &hello(&theirs)).unwrap_err();
+        assert_eq!(
+            error,
+            "method `a` differs: the server has `(u8)`, the client `(u16)`; \
+             method `c` is missing in the client; method `d` is missing in the server: \
+             build server and client from the same version of the worker"
+        );
+    }
+
+    #[test]
+    fn another_order_or_another_worker_is_refused() {
+        let ours = contract(vec![method("a", "()"), method("b", "()")]);
+        let swapped = contract(vec![method("b", "()"), method("a", "()")]);
+        assert!(compare(&ours, &hello(&swapped)).unwrap_err().contains("another order"));
+        let mut other = hello(&ours);
+        other.worker = "Sorter".into();
+        assert!(compare(&ours, &other).unwrap_err().contains("`Sorter`"));
+    }
+
+    #[test]
+    fn workers_are_numbered_behind_the_prefix() {
+        let mut hello = hello(&contract(Vec::new()));
+        let ids = |hello: &Hello| -> Vec<String> {
+            worker_ids(hello).unwrap().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(ids(&hello), ["c1/1", "c1/2", "c1/3"]);
+        hello.prefix.clear();
+        assert_eq!(ids(&hello), ["c1"]);
+        hello.client = "c 1".into();
+        assert!(worker_ids(&hello).is_err());
+    }
+}

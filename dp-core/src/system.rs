@@ -1,0 +1,22 @@
+//! Calls that the framework makes itself, by the way that methods are called. Their numbers are
+//! above those that a worker's own methods can have.
+
+/// The first number that is not a method's.
+pub(crate) const FIRST: u16 = 0xff00;
+
+/// Gives the recorded results. Answered at once, whatever the worker is doing.
+pub(crate) const RESULTS: u16 = 0xff00;
+/// Drops the recorded results. Answered at once, whatever the worker is doing.
+pub(crate) const RESET_RESULTS: u16 = 0xff01;
+/// Does nothing, in its turn: the answer says that all calls before it have ended.
+pub(crate) const SYNCHRO: u16 = 0xff02;
+
+/// What people are shown.
+pub(crate) fn name(method: u16) -> &'static str {
+    match method {
+        RESULTS => "results",
+        RESET_RESULTS => "reset_results",
+        SYNCHRO => "synchro",
+        _ => "unknown method",
+    }
+}

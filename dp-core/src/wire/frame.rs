@@ -1,0 +1,126 @@
+//! The preamble and the frame: length, kind, body.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::{FRAME_HEAD, PROTOCOL_VERSION};
+use crate::codec;
+
+/// Eight bytes that both sides send first, so that a stranger is known by its first bytes, and an
+/// older or newer dp by its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Preamble {
+    pub(crate) version: u16,
+    pub(crate) codec: u8,
+}
+
+/// Not a byte that a text protocol starts with, then the name.
+const MAGIC: [u8; 4] = *b"\xd5dp\n";
+
+/// Why a connection's first bytes are not a preamble that this side can talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum PreambleError {
+    #[error("peer does not speak dp: it sent {start}")]
+    NotDp { start: String },
+    #[error("peer speaks version {theirs} of the protocol, this side version {ours}: build both \
+             programs with the same version of dp")]
+    Version { theirs: u16, ours: u16 },
+    #[error("peer encodes values in a way unknown here ({codec})")]
+    Codec { codec: u8 },
+}
+
+impl Preamble {
+    pub(crate) const LENGTH: usize = 8;
+
+    pub(crate) fn ours() -> Self {
+        Self { version: PROTOCOL_VERSION, codec: codec::CODEC_ID }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
+        let [m0, m1, m2, m3] = MAGIC;
+        let [v0, v1] = self.version.to_le_bytes();
+        [m0, m1, m2, m3, v0, v1, self.codec, 0]
+    }
+
+    pub(crate) fn parse(bytes: [u8; Self::LENGTH]) -> Result<Self, PreambleError> {
+        let [m0, m1, m2, m3, v0, v1, codec, _reserved] = bytes;
+        if [m0, m1, m2, m3] != MAGIC {
+            let start = format!("\"{}\"", bytes.escape_ascii());
+            return Err(PreambleError::NotDp { start });
+        }
+        let theirs = Self { version: u16::from_le_bytes([v0, v1]), codec };
+        let ours = Self::ours();
+        if theirs.version != ours.version {
+            let (theirs, ours) = (theirs.version, ours.version);
+            return Err(PreambleError::Version { theirs, ours });
+        }
+        if theirs.codec != ours.codec {
+            return Err(PreambleError::Codec { codec });
+        }
+        Ok(theirs)
+    }
+}
+
+/// A frame whose body is written by `body`.
+pub(crate) fn frame_with(kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut buffer = vec![0, 0, 0, 0, kind];
+    body(&mut buffer);
+    seal(buffer, 0)
+}
+
+/// A frame of a head, and of the bytes behind it, which are shared and not copied.
+pub(crate) fn frame(kind: u8, head: impl FnOnce(&mut Vec<u8>), shared: Bytes) -> [Bytes; 2] {
+    let mut buffer = vec![0, 0, 0, 0, kind];
+    head(&mut buffer);
+    [seal(buffer, shared.len()), shared]
+}
+
+/// Fills in the length, which counts the kind and the body.
+fn seal(mut buffer: Vec<u8>, behind: usize) -> Bytes {
+    let length = buffer.len() - (FRAME_HEAD - 1) + behind;
+    // Whoever sends has checked against the other side's limit, which is at most `u32::MAX`.
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    buffer[..4].copy_from_slice(&length.to_le_bytes());
+    buffer.into()
+}
+
+/// Splits what the length announced into kind and body.
+pub(crate) fn split_kind(mut frame: Bytes) -> Option<(u8, Bytes)> {
+    if frame.is_empty() {
+        return None;
+    }
+    let kind = frame.split_to(1)[0];
+    Some((kind, frame))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preamble_comes_back_as_it_was() {
+        assert_eq!(Preamble::parse(Preamble::ours().to_bytes()), Ok(Preamble::ours()));
+    }
+
+    #[test]
+    fn a_stranger_is_told_by_its_first_bytes() {
+        let error = Preamble::parse(*b"GET / HT").unwrap_err();
+        assert_eq!(error.to_string(), "peer does not speak dp: it sent \"GET / HT\"");
+    }
+
+    #[test]
+    fn another_version_is_named_with_the_remedy() {
+        let mut bytes = Preamble::ours().to_bytes();
+        bytes[4] = 9;
+        let error = Preamble::parse(bytes).unwrap_err();
+        assert!(matches!(error, PreambleError::Version { theirs: 9, ours: 1 }), "{error}");
+    }
+
+    #[test]
+    fn a_frame_counts_its_kind_and_both_parts_of_its_body() {
+        let [head, shared] = frame(7, |head| head.extend(b"ab"), Bytes::from_static(b"cde"));
+        assert_eq!(&head[..], b"\x06\0\0\0\x07ab");
+        assert_eq!(&shared[..], b"cde");
+        assert_eq!(&frame_with(7, |body| body.push(1))[..], b"\x02\0\0\0\x07\x01");
+    }
+}

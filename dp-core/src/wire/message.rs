@@ -1,0 +1,392 @@
+//! The messages of both directions, and their bodies' encoding.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::frame::{frame, frame_with, split_kind};
+use super::FRAME_HEAD;
+use crate::codec::{self, Decoder};
+
+/// Kinds of frames, client to server.
+mod from_client {
+    pub(super) const HELLO: u8 = 0x01;
+    pub(super) const REPLIES: u8 = 0x02;
+}
+
+/// Kinds of frames, server to client.
+mod from_server {
+    pub(super) const WELCOME: u8 = 0x81;
+    pub(super) const REFUSED: u8 = 0x82;
+    pub(super) const POSITIONS: u8 = 0x83;
+    pub(super) const CALL: u8 = 0x84;
+    pub(super) const CANCEL: u8 = 0x85;
+    pub(super) const QUIT: u8 = 0x86;
+}
+
+/// Why a frame is no message. The peer is at fault; the connection ends.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum WireError {
+    #[error("empty frame")]
+    Empty,
+    #[error("unknown kind of frame {kind:#04x}")]
+    UnknownKind { kind: u8 },
+    #[error("malformed {what}: {message}")]
+    Malformed { what: &'static str, message: String },
+}
+
+/// The client's first frame: who it is and what its workers can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// The worker's type.
+    pub(crate) worker: String,
+    /// The version of the crate that the worker is in, for people.
+    pub(crate) version: String,
+    pub(crate) methods: Vec<MethodPrint>,
+    pub(crate) server_methods: Vec<MethodPrint>,
+    /// The client's id.
+    pub(crate) client: String,
+    /// What the ids of its workers start with; each is followed by its number, from 1. Empty where
+    /// the one worker has the client's own id.
+    pub(crate) prefix: String,
+    /// How many workers it hosts.
+    pub(crate) workers: u32,
+    /// The longest frame that it takes, in bytes.
+    pub(crate) max_message: u64,
+}
+
+/// A method as the two programs compare it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MethodPrint {
+    pub(crate) name: String,
+    /// The signature as written, for the error.
+    pub(crate) signature: String,
+    pub(crate) fingerprint: u64,
+}
+
+/// The server's answer to a client that it takes in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    /// The longest frame that the server takes, in bytes.
+    pub(crate) max_message: u64,
+    /// The address from which the client is connected, as the server sees it.
+    pub(crate) address: String,
+    /// The roster positions of the client's workers.
+    pub(crate) positions: Vec<u32>,
+}
+
+/// The server's answer to a client that it turns away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+}
+
+/// What stands before a call's encoded arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CallHead {
+    pub(crate) call: u64,
+    pub(crate) method: u16,
+    /// Whether the worker records how long the method ran.
+    pub(crate) timed: bool,
+    /// The time that is left, in microseconds.
+    pub(crate) timeout: Option<u64>,
+    pub(crate) targets: Targets,
+}
+
+/// Which workers of the client are addressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Targets {
+    All,
+    Some(Vec<u32>),
+}
+
+/// The caller no longer waits for these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cancel {
+    pub(crate) call: u64,
+    pub(crate) targets: Targets,
+}
+
+/// One worker's answer to one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) call: u64,
+    pub(crate) worker: u32,
+    /// How long the method ran, in microseconds.
+    pub(crate) elapsed: u64,
+    pub(crate) result: Result<Bytes, Failure>,
+}
+
+/// What stands before an answer's value, or its failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplyHead {
+    pub(crate) call: u64,
+    pub(crate) worker: u32,
+    pub(crate) elapsed: u64,
+    pub(crate) status: Status,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Status {
+    /// A block of bytes follows: the encoded value.
+    Value,
+    Failure(Failure),
+}
+
+/// Why a worker has no value for a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    Failed { message: String, chain: Vec<String> },
+    Panicked { message: String },
+    TimedOut,
+    Cancelled,
+    /// Not started, for want of room in the worker's queue, or because it has no such method.
+    NotStarted { reason: String },
+    /// The encoded value is longer than the server takes.
+    TooLarge { size: u64, limit: u64 },
+    /// The arguments could not be decoded.
+    Arguments { message: String },
+}
+
+/// What a client sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ClientMessage {
+    Hello(Hello),
+    Replies(Vec<Reply>),
+}
+
+/// What a server sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ServerMessage {
+    Welcome(Welcome),
+    Refused(Refused),
+    /// The roster positions of the client's workers have changed to these.
+    Positions(Vec<u32>),
+    /// The arguments are behind the head.
+    Call(CallHead, Bytes),
+    Cancel(Cancel),
+    Quit,
+}
+
+impl Hello {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_client::HELLO, self)
+    }
+}
+
+impl Welcome {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_server::WELCOME, self)
+    }
+}
+
+impl Refused {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_server::REFUSED, self)
+    }
+}
+
+impl CallHead {
+    pub(crate) fn to_frame(&self, arguments: Bytes) -> [Bytes; 2] {
+        frame(from_server::CALL, |head| encode(self, head), arguments)
+    }
+}
+
+impl Cancel {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_server::CANCEL, self)
+    }
+}
+
+impl Reply {
+    /// An upper bound of what it takes in a frame.
+    pub(crate) fn encoded_len(&self) -> usize {
+        // Heads: four integers of at most 10 bytes, and each text's length.
+        const HEAD: usize = 64;
+        HEAD + match &self.result {
+            Ok(value) => value.len(),
+            Err(Failure::Failed { message, chain }) => {
+                message.len() + chain.iter().map(|text| text.len() + 10).sum::<usize>()
+            }
+            Err(
+                Failure::Panicked { message }
+                | Failure::Arguments { message }
+                | Failure::NotStarted { reason: message },
+            ) => message.len(),
+            Err(_) => 0,
+        }
+    }
+}
+
+impl ClientMessage {
+    /// Encodes replies into as few frames as the server's limit allows. No single reply may exceed
+    /// it: whoever made them has checked.
+    pub(crate) fn replies(replies: &[Reply], max_message: usize) -> Vec<Bytes> {
+        let mut frames = Vec::new();
+        let mut rest = replies;
+        while !rest.is_empty() {
+            let mut bytes = FRAME_HEAD;
+            let fits = rest.iter().take_while(|reply| {
+                bytes += reply.encoded_len();
+                bytes <= max_message
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            rest = later;
+            frames.push(frame_with(from_client::REPLIES, |body| {
+                body.reserve(bytes.min(max_message));
+                for reply in now {
+                    encode_reply(reply, body);
+                }
+            }));
+        }
+        frames
+    }
+
+    pub(crate) fn parse(frame: Bytes) -> Result<Self, WireError> {
+        let (kind, body) = split_kind(frame).ok_or(WireError::Empty)?;
+        match kind {
+            from_client::HELLO => decode("hello", body).map(Self::Hello),
+            from_client::REPLIES => decode_replies(body).map(Self::Replies),
+            kind => Err(WireError::UnknownKind { kind }),
+        }
+    }
+}
+
+impl ServerMessage {
+    pub(crate) fn quit() -> Bytes {
+        frame_with(from_server::QUIT, |_| ())
+    }
+
+    pub(crate) fn positions(positions: &[u32]) -> Bytes {
+        plain(from_server::POSITIONS, positions)
+    }
+
+    pub(crate) fn parse(frame: Bytes) -> Result<Self, WireError> {
+        let (kind, body) = split_kind(frame).ok_or(WireError::Empty)?;
+        match kind {
+            from_server::WELCOME => decode("welcome", body).map(Self::Welcome),
+            from_server::REFUSED => decode("refusal", body).map(Self::Refused),
+            from_server::POSITIONS => decode("positions", body).map(Self::Positions),
+            from_server::CALL => {
+                let mut decoder = Decoder::new(body);
+                let head = decoder.take().map_err(malformed("call"))?;
+                Ok(Self::Call(head, decoder.rest()))
+            }
+            from_server::CANCEL => decode("cancel", body).map(Self::Cancel),
+            from_server::QUIT => Ok(Self::Quit),
+            kind => Err(WireError::UnknownKind { kind }),
+        }
+    }
+}
+
+fn malformed(what: &'static str) -> impl Fn(String) -> WireError {
+    move |message| WireError::Malformed { what, message }
+}
+
+fn plain<T: Serialize + ?Sized>(kind: u8, message: &T) -> Bytes {
+    frame_with(kind, |body| encode(message, body))
+}
+
+/// The messages consist of integers, texts and vectors, which bincode always encodes.
+fn encode<T: Serialize + ?Sized>(message: &T, buffer: &mut Vec<u8>) {
+    if let Err(error) = codec::encode(message, buffer) {
+        debug_assert!(false, "a message could not be encoded: {error}");
+    }
+}
+
+fn decode<T: DeserializeOwned + 'static>(what: &'static str, body: Bytes) -> Result<T, WireError> {
+    codec::decode(body).map_err(malformed(what))
+}
+
+fn encode_reply(reply: &Reply, body: &mut Vec<u8>) {
+    let status = match &reply.result {
+        Ok(_) => Status::Value,
+        Err(failure) => Status::Failure(failure.clone()),
+    };
+    let Reply { call, worker, elapsed, .. } = *reply;
+    encode(&ReplyHead { call, worker, elapsed, status }, body);
+    if let Ok(value) = &reply.result {
+        encode(serde_bytes::Bytes::new(value), body);
+    }
+}
+
+fn decode_replies(body: Bytes) -> Result<Vec<Reply>, WireError> {
+    let mut decoder = Decoder::new(body);
+    let mut replies = Vec::new();
+    while !decoder.is_empty() {
+        let head: ReplyHead = decoder.take().map_err(malformed("reply"))?;
+        let result = match head.status {
+            Status::Value => Ok(decoder.bytes().map_err(malformed("reply"))?),
+            Status::Failure(failure) => Err(failure),
+        };
+        let ReplyHead { call, worker, elapsed, .. } = head;
+        replies.push(Reply { call, worker, elapsed, result });
+    }
+    Ok(replies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unframe(frame: &[Bytes]) -> Bytes {
+        let whole: Vec<u8> = frame.iter().flat_map(|part| part.iter().copied()).collect();
+        let length = u32::from_le_bytes(whole[..4].try_into().unwrap()) as usize;
+        assert_eq!(length, whole.len() - 4);
+        Bytes::from(whole).slice(4..)
+    }
+
+    fn reply(worker: u32, result: Result<Bytes, Failure>) -> Reply {
+        Reply { call: 7, worker, elapsed: 1_000_000, result }
+    }
+
+    #[test]
+    fn a_call_comes_back_with_its_arguments() {
+        let head = CallHead {
+            call: u64::MAX,
+            method: 3,
+            timed: true,
+            timeout: Some(5),
+            targets: Targets::Some(vec![0, 7]),
+        };
+        let arguments = Bytes::from_static(b"arguments");
+        let frame = unframe(&head.to_frame(arguments.clone()));
+        assert_eq!(ServerMessage::parse(frame), Ok(ServerMessage::Call(head, arguments)));
+    }
+
+    #[test]
+    fn replies_share_a_frame_up_to_the_limit() {
+        let failed = Failure::Failed { message: "no".into(), chain: vec!["why".into()] };
+        let all: Vec<_> = (0..10)
+            .map(|w| reply(w, Ok(Bytes::from(vec![0; 100]))))
+            .chain([reply(10, Err(failed)), reply(11, Err(Failure::Cancelled))])
+            .collect();
+        let parse = |frames: Vec<Bytes>| -> Vec<Reply> {
+            frames
+                .into_iter()
+                .flat_map(|frame| match ClientMessage::parse(unframe(&[frame])) {
+                    Ok(ClientMessage::Replies(replies)) => replies,
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        let one = ClientMessage::replies(&all, 1 << 20);
+        assert_eq!(one.len(), 1);
+        assert_eq!(parse(one), all);
+        let several = ClientMessage::replies(&all, 400);
+        assert!(several.len() > 1 && several.iter().all(|frame| frame.len() <= 400 + 4));
+        assert_eq!(parse(several), all);
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error_that_says_what_is_wrong() {
+        let parse = |bytes: &'static [u8]| ClientMessage::parse(Bytes::from_static(bytes));
+        assert_eq!(parse(b""), Err(WireError::Empty));
+        assert_eq!(parse(b"\x77"), Err(WireError::UnknownKind { kind: 0x77 }));
+        assert!(matches!(parse(b"\x01\xff"), Err(WireError::Malformed { what: "hello", .. })));
+        assert!(matches!(parse(b"\x02\x01"), Err(WireError::Malformed { what: "reply", .. })));
+        let server = ServerMessage::parse(Bytes::from_static(b"\x84\x01"));
+        assert!(matches!(server, Err(WireError::Malformed { what: "call", .. })));
+    }
+}

@@ -1,0 +1,16 @@
+//! Bytes ↔ messages. Pure: no socket, no clock. PROTOCOL.md describes what is on the wire.
+
+mod frame;
+mod message;
+
+pub(crate) use frame::{Preamble, PreambleError};
+pub(crate) use message::{
+    CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, Refused, Reply,
+    ServerMessage, Targets, Welcome, WireError,
+};
+
+/// The version of the protocol that this crate speaks.
+pub(crate) const PROTOCOL_VERSION: u16 = 1;
+
+/// The bytes that stand before a frame's body: its length (4) and its kind (1).
+pub(crate) const FRAME_HEAD: usize = 5;
