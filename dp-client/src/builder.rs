@@ -104,7 +104,7 @@ impl<W: DistributedWorker> ClientBuilder<W> {
 
 /// Settings. Each is also an option and an environment variable of the program, see
 /// [`ClientArgs`](crate::ClientArgs).
-impl<W: DistributedWorker, C: Constructor<W>> ClientBuilder<W, C> {
+impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// Where the server is: `HOST:PORT`; default `127.0.0.1:8147`. What is left out (`lab`, `:9000`)
     /// is taken from the default.
     pub fn server(mut self, address: impl Into<String>) -> Self {
@@ -170,7 +170,10 @@ impl<W: DistributedWorker, C: Constructor<W>> ClientBuilder<W, C> {
     /// [`ClientError::InvalidId`] and [`ClientError::NoWorkers`] for settings that make no sense,
     /// [`ClientError::NoRuntime`] outside of a tokio runtime: the workers' methods run on the one
     /// that this is called in, whatever its kind.
-    pub fn build(self) -> Result<Client<W>, ClientError> {
+    pub fn build(self) -> Result<Client<W>, ClientError>
+    where
+        C: Constructor<W>,
+    {
         Client::new(self.settings, self.constructor.into_function())
     }
 
@@ -178,7 +181,10 @@ impl<W: DistributedWorker, C: Constructor<W>> ClientBuilder<W, C> {
     ///
     /// # Errors
     /// Those of both.
-    pub async fn run(self) -> Result<(), ClientError> {
+    pub async fn run(self) -> Result<(), ClientError>
+    where
+        C: Constructor<W>,
+    {
         self.build()?.run().await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -212,7 +213,7 @@ fn command(worker: &str, version: &'static str) -> Command {
              Logs go to standard error."
         ))
         .after_help("More, with the limits: --help")
-        .after_long_help(EXAMPLES)
+        .after_long_help(EXAMPLES.replace("CLIENT", &program()))
 }
 
 const EXAMPLES: &str = "\
@@ -237,6 +238,16 @@ fn message(error: &(dyn Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What to type to start this program, for the examples.
+fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path
+        .as_deref()
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "client".to_owned())
 }
 
 /// Logs to standard error. A program that has its own logging keeps it.

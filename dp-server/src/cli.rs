@@ -1,6 +1,7 @@
 //! The server program of a worker crate.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -261,7 +262,7 @@ fn command(worker: &str, version: &'static str) -> Command {
              The console's lines go to standard output, logs to standard error."
         ))
         .after_help("More, with the limits: --help")
-        .after_long_help(EXAMPLES)
+        .after_long_help(EXAMPLES.replace("SERVER", &program()))
 }
 
 const EXAMPLES: &str = "\
@@ -270,11 +271,21 @@ Examples:
       SERVER --workers 4
   Let clients on other machines join:
       SERVER --bind 0.0.0.0 --workers 40
-  Run once from a script, when there are enough; the output is JSON:
-      mkfifo commands && SERVER --output json <commands
+  Talk JSON with a program, which writes /run when it reads `ready to run`:
+      SERVER --bind :0 --output json
 
 DP_WORKERS is read by clients too: how many each hosts. Where one shell starts both, use the option,
 or set DP_CLIENT_WORKERS for the clients, which they prefer.";
+
+/// What to type to start this program, for the examples.
+fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path
+        .as_deref()
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "server".to_owned())
+}
 
 /// Logs to standard error. A program that has its own logging keeps it.
 fn start_logging(verbose: u8) {
