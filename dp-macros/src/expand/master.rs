@@ -44,7 +44,7 @@ pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
     let methods = schedules.iter().map(|schedule| &schedule.item);
     Some(quote! {
         #(#cfgs)*
-        #[allow(missing_docs, private_bounds, private_interfaces, unreachable_pub)]
+        #[allow(dead_code, missing_docs, private_bounds, private_interfaces, unreachable_pub)]
         impl #impls #master #types #clause {
             #(#methods)*
         }

@@ -47,6 +47,7 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
         .iter()
         .map(|one| stub::method(worker, one, &field, "call_server", "Call", &numbers));
     let enumeration = stub::numbers(&numbers, &worker.server_functions);
+    let from = stub::from(expansion, server, &field, &inner);
     let name = server.to_string();
     quote! {
         #enumeration
@@ -55,12 +56,7 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
             #(#methods)*
         }
 
-        #[automatically_derived]
-        impl #impls ::core::convert::From<#inner> for #server #types #clause {
-            fn from(#field: #inner) -> Self {
-                Self { #field }
-            }
-        }
+        #from
 
         #[automatically_derived]
         impl #impls ::core::fmt::Debug for #server #types #clause {

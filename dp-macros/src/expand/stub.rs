@@ -18,6 +18,11 @@ pub(super) const REMOTE: &str = "__DpRemote";
 pub(super) const SERVER: &str = "__DpServer";
 
 /// `pub struct #name { #field: #inner }`
+///
+/// It has one type parameter more than the worker, which is the worker itself. The struct is `pub`
+/// because the worker may be, and the worker may be private: its name in the header of an impl,
+/// where the default of the parameter puts it, makes the impl as private as the worker is, and
+/// without that `Deref` would be a private type in a public interface.
 pub(super) fn item(
     expansion: &Expansion,
     name: &Ident,
@@ -26,14 +31,39 @@ pub(super) fn item(
     docs: &str,
 ) -> TokenStream {
     let Expansion { worker, quiet, .. } = expansion;
-    let Worker { generics, cfgs, .. } = worker;
+    let Worker {
+        generics,
+        cfgs,
+        self_ty,
+        ..
+    } = worker;
     let clause = &generics.where_clause;
+    let parameters = generics.params.iter();
     quote! {
         #(#cfgs)*
         #[doc = #docs]
         #quiet
-        pub struct #name #generics #clause {
+        pub struct #name<#(#parameters,)* __Worker = #self_ty> #clause {
             #field: #inner,
+            __dp_worker: ::core::marker::PhantomData<fn() -> __Worker>,
+        }
+    }
+}
+
+/// `From` of the type of the library's that `name` wraps.
+pub(super) fn from(
+    expansion: &Expansion,
+    name: &Ident,
+    field: &Ident,
+    inner: &TokenStream,
+) -> TokenStream {
+    let (impls, types, clause) = expansion.worker.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #impls ::core::convert::From<#inner> for #name #types #clause {
+            fn from(#field: #inner) -> Self {
+                Self { #field, __dp_worker: ::core::marker::PhantomData }
+            }
         }
     }
 }
@@ -46,13 +76,9 @@ pub(super) fn wrapper(
     inner: &TokenStream,
 ) -> TokenStream {
     let (impls, types, clause) = expansion.worker.generics.split_for_impl();
+    let from = from(expansion, name, field, inner);
     quote! {
-        #[automatically_derived]
-        impl #impls ::core::convert::From<#inner> for #name #types #clause {
-            fn from(#field: #inner) -> Self {
-                Self { #field }
-            }
-        }
+        #from
 
         #[automatically_derived]
         impl #impls ::core::ops::Deref for #name #types #clause {
@@ -66,7 +92,7 @@ pub(super) fn wrapper(
         #[automatically_derived]
         impl #impls ::core::clone::Clone for #name #types #clause {
             fn clone(&self) -> Self {
-                Self { #field: ::core::clone::Clone::clone(&self.#field) }
+                ::core::convert::From::from(::core::clone::Clone::clone(&self.#field))
             }
         }
 

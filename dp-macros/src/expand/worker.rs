@@ -109,7 +109,7 @@ fn title(worker: &Worker) -> TokenStream {
         });
     }
     if values.is_empty() {
-        return quote!(::std::string::String::from(#title));
+        return quote!(<::std::string::String as ::core::convert::From<_>>::from(#title));
     }
     let format = format!("{title}{format}>");
     quote!(::std::format!(#format, #(#values),*))
@@ -290,14 +290,13 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
     } = expansion;
     let private = &worker.private;
     let (_, types, _) = worker.generics.split_for_impl();
-    let types = types.as_turbofish();
     let name = &one.name;
     let span = name.span();
     let master = hygienic("master", Span::call_site());
     match &one.kind {
         RunKind::TakesArguments { signature } => quote!(#private::Run::takes_arguments(#signature)),
         RunKind::Broadcast => {
-            quote!(#private::Run::broadcast(#master_type #types::#name(#master)))
+            quote!(#private::Run::broadcast(<#master_type #types>::#name(#master)))
         }
         RunKind::Schedule { is_async, fallible } => {
             let wait = is_async.then(|| quote_spanned!(span=> .await));
@@ -306,7 +305,7 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
             let private = worker.private_at(span);
             let schedule = quote_spanned! {span=>
                 #private::Run::schedule(async move {
-                    #private::#done(#master_type #types::#name(&#master) #wait)
+                    #private::#done(<#master_type #types>::#name(&#master) #wait)
                 })
             };
             quote! {{

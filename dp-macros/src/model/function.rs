@@ -6,8 +6,8 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
 use syn::{
-    Attribute, FnArg, GenericParam, Generics, Ident, ImplItemFn, Pat, Path, Receiver, ReceiverKind,
-    Safety, Signature, Type, Visibility,
+    Attribute, FnArg, GenericParam, Generics, Ident, ImplItemFn, Pat, ReceiverKind, Safety,
+    Signature, Type, Visibility,
 };
 
 use super::types::{Output, Passing, is_context, is_shared_reference, is_worker_info, referent};
@@ -76,16 +76,14 @@ impl Function {
         qualifiers(&sig, mark, errors);
         generics(&sig.generics, mark, errors);
         let mut parameters: Vec<&syn::PatType> = Vec::new();
-        let mut receiver = None;
         for input in &sig.inputs {
-            match input {
-                FnArg::Receiver(found) => receiver = Some(found),
-                FnArg::Typed(parameter) => parameters.push(parameter),
+            if let FnArg::Typed(parameter) = input {
+                parameters.push(parameter);
             }
         }
         let (role, taken) = match mark {
-            Mark::OnServer => server_role(item, receiver, &parameters, cx, errors),
-            _ => remote_role(item, receiver, &parameters, errors),
+            Mark::OnServer => server_role(item, &parameters, cx, errors),
+            _ => remote_role(item, &parameters, errors),
         };
         let arguments: Vec<Argument> = parameters
             .iter()
@@ -171,11 +169,10 @@ fn generics(generics: &Generics, mark: Mark, errors: &mut Errors) {
 /// Reads the receiver and the context; the second is how many parameters they take.
 fn remote_role(
     item: &ImplItemFn,
-    receiver: Option<&Receiver>,
     parameters: &[&syn::PatType],
     errors: &mut Errors,
 ) -> (Role, usize) {
-    let exclusive = receiver_of(item, receiver, Mark::Remote, errors).unwrap_or(false);
+    let exclusive = receiver_of(item, Mark::Remote, errors).unwrap_or(false);
     let context = parameters
         .first()
         .filter(|first| is_context(referent(&first.ty)));
@@ -195,18 +192,13 @@ fn remote_role(
 }
 
 /// Whether the receiver is exclusive; `None` where there is none that can do.
-pub(super) fn receiver_of(
-    item: &ImplItemFn,
-    receiver: Option<&Receiver>,
-    mark: Mark,
-    errors: &mut Errors,
-) -> Option<bool> {
+pub(super) fn receiver_of(item: &ImplItemFn, mark: Mark, errors: &mut Errors) -> Option<bool> {
     let choice = if mark == Mark::Schedule {
         "`&self`"
     } else {
         "`&self` or `&mut self`"
     };
-    let Some(receiver) = receiver else {
+    let Some(receiver) = item.sig.receiver() else {
         let message = format!("a `{}` method needs a receiver", mark.name());
         let help = format!("make {choice} its first parameter");
         errors.at(&item.sig.ident, &message, &help);
@@ -245,7 +237,6 @@ fn is_self(ty: &Type) -> bool {
 /// Reads the state and the caller; the second is how many parameters they take.
 fn server_role(
     item: &ImplItemFn,
-    receiver: Option<&Receiver>,
     parameters: &[&syn::PatType],
     cx: &Cx,
     errors: &mut Errors,
@@ -254,7 +245,7 @@ fn server_role(
         Some(server) => format!("state: &{}", print(server)),
         None => "state: &State".to_owned(),
     };
-    if let Some(receiver) = receiver {
+    if let Some(receiver) = item.sig.receiver() {
         errors.at(
             receiver,
             "an `#[on_server]` function runs on the server, where there is no worker",

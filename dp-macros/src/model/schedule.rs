@@ -35,7 +35,7 @@ impl Schedule {
         let before = errors.count();
         args::typed_error(attribute, Mark::Schedule, errors);
         qualifiers(&item.sig, Mark::Schedule, errors);
-        receiver_of(item, item.sig.receiver(), Mark::Schedule, errors);
+        receiver_of(item, Mark::Schedule, errors);
         for input in &item.sig.inputs {
             if let FnArg::Typed(parameter) = input
                 && is_context(referent(&parameter.ty))
