@@ -41,6 +41,55 @@ pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
 
+/// What can be the error of a method whose errors travel as text.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the error of a remote method",
+    label = "can't be turned into a message",
+    note = "an error is `Into<Box<dyn Error + Send + Sync>>`, as every `std::error::Error`, \
+            `anyhow::Error` and `String` are; `#[remote(typed_error)]` sends a serializable one \
+            as it is"
+)]
+pub trait MethodError: Into<Box<dyn Error + Send + Sync>> {}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> MethodError for E {}
+
+// Generated code mentions every type of a signature several times, and a failed bound is reported
+// once for each place and for each of its parts. It therefore names the type by way of one of these
+// traits: a failed projection reads the same everywhere, so that the compiler reports it once.
+
+/// Names an argument's type, once it is known to be one.
+pub trait CanBeArgument {
+    /// The type.
+    type Itself: Argument;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Argument> CanBeArgument for T {
+    type Itself = T;
+}
+
+/// Names a result's type, once it is known to be one.
+pub trait CanBeResult {
+    /// The type.
+    type Itself: Value;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Value> CanBeResult for T {
+    type Itself = T;
+}
+
+/// Names an error's type, once it is known to be one.
+pub trait CanBeError {
+    /// The type.
+    type Itself: MethodError;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: MethodError> CanBeError for E {
+    type Itself = E;
+}
+
 /// The parts of a `Result`, however it is spelled.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is named like `Result` and is none",
@@ -158,7 +207,7 @@ pub fn reply<T: Serialize + 'static>(value: T) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// When it is an `Err`, or can't be encoded.
-pub fn reply_result<T: Serialize + 'static, E: Into<Box<dyn Error + Send + Sync>>>(
+pub fn reply_result<T: Serialize + 'static, E: MethodError>(
     result: Result<T, E>,
 ) -> Result<Reply, Failure> {
     let value = result.map_err(|error| {
