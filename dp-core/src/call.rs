@@ -1,4 +1,4 @@
-//! A call to one worker: [`Call`].
+//! A call to one worker, or from a worker to the server: [`Call`].
 
 use std::fmt;
 use std::future::Future;
@@ -11,45 +11,73 @@ use crate::fleet::calls::{MethodCall, Payload};
 use crate::fleet::pending::Pending;
 use crate::id::WorkerInfo;
 use crate::outcome::DecodeAnswer;
+use crate::server_call::PendingServerCall;
 
-/// A call to one worker, under way once it is first polled. Awaited, it gives the method's value.
+/// A call to one worker, or from a worker to the server, under way once it is first polled. Awaited, it gives the method's value.
 ///
 /// The arguments were encoded when it was made: it borrows nothing. Dropped while under way, it
-/// cancels the call on the worker.
+/// cancels the call on the other side.
 #[must_use = "a call is not sent before it is awaited"]
 pub struct Call<T> {
-    pending: Pending,
+    source: Source,
     decode: DecodeAnswer<T>,
+}
+
+/// Who is called.
+#[derive(Debug)]
+enum Source {
+    Worker(Pending),
+    Server(PendingServerCall),
 }
 
 impl<T> Call<T> {
     pub(crate) fn new(pending: Pending, decode: DecodeAnswer<T>) -> Self {
-        Self { pending, decode }
+        Self { source: Source::Worker(pending), decode }
+    }
+
+    pub(crate) fn to_server(pending: PendingServerCall, decode: DecodeAnswer<T>) -> Self {
+        Self { source: Source::Server(pending), decode }
     }
 
     /// Gives up after `timeout`, counted from when the call is sent: it then ends in
-    /// [`CallError::TimedOut`], and the worker's side is cancelled.
+    /// [`CallError::TimedOut`], and the other side is cancelled.
     ///
     /// The time that is left travels with the call, so that no common clock is needed.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.pending.request_mut().timeout = Some(timeout);
+        match &mut self.source {
+            Source::Worker(pending) => pending.request_mut().timeout = Some(timeout),
+            Source::Server(pending) => pending.timeout = Some(timeout),
+        }
         self
     }
 
-    /// The worker that is called.
+    /// The worker that is called; or, for a call to the server, that calls.
     pub fn worker(&self) -> &WorkerInfo {
-        // A call always addresses one worker.
-        &self.pending.audience().members()[0].info
+        match &self.source {
+            // A call to a worker always addresses one.
+            Source::Worker(pending) => &pending.audience().members()[0].info,
+            Source::Server(pending) => pending.caller(),
+        }
     }
 
     /// What will be called, and how the answer is decoded.
     pub(crate) fn into_parts(self) -> (MethodCall, DecodeAnswer<T>) {
-        let request = self.pending.request();
-        let mut call = match &request.payload {
-            Payload::Same(call) => call.clone(),
-            Payload::Each(calls) => calls[0].clone(),
+        let call = match &self.source {
+            Source::Worker(pending) => {
+                let request = pending.request();
+                let mut call = match &request.payload {
+                    Payload::Same(call) => call.clone(),
+                    Payload::Each(calls) => calls[0].clone(),
+                };
+                call.timeout = request.timeout;
+                call
+            }
+            Source::Server(_) => {
+                let reason = "a call to the server is none to a worker".to_owned();
+                let arguments = Err(CallError::NotSent { reason });
+                MethodCall { method: u16::MAX, arguments, timeout: None }
+            }
         };
-        call.timeout = request.timeout;
         (call, self.decode)
     }
 }
@@ -58,13 +86,15 @@ impl<T> Future for Call<T> {
     type Output = Result<T, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let decode = self.decode;
-        self.pending.poll_complete(cx.waker()).map(|outcomes| {
-            // One worker was addressed, so there is one outcome.
-            let outcome = outcomes.into_iter().next();
-            let answer = outcome.map_or(Err(CallError::Cancelled), |outcome| outcome.result);
-            answer.and_then(|answer| decode(self.worker(), answer))
-        })
+        let answer = match &mut self.source {
+            Source::Worker(pending) => pending.poll_complete(cx.waker()).map(|outcomes| {
+                // One worker was addressed, so there is one outcome.
+                let outcome = outcomes.into_iter().next();
+                outcome.map_or(Err(CallError::Cancelled), |outcome| outcome.result)
+            }),
+            Source::Server(pending) => pending.poll(cx),
+        };
+        answer.map(|answer| (self.decode)(self.worker(), answer?))
     }
 }
 

@@ -11,7 +11,11 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use crate::id::{WorkerId, WorkerInfo};
+use crate::barrier::Synchro;
+use crate::host::uplink::WorkerLink;
 use crate::record::{Recorder, ResultLine};
+use crate::server_call::ServerHandle;
+use crate::worker::DistributedWorker;
 
 /// A worker's side of one call. A `#[remote]` method may take it as `ctx: &Context<Self>`, right
 /// after its receiver.
@@ -21,6 +25,7 @@ pub struct Context<W> {
     info: WorkerInfo,
     recorder: Arc<Recorder>,
     cancel: Arc<CancelSignal>,
+    link: Option<WorkerLink>,
     worker: PhantomData<fn() -> W>,
 }
 
@@ -29,12 +34,14 @@ impl<W> Context<W> {
         info: WorkerInfo,
         recorder: Arc<Recorder>,
         cancel: Arc<CancelSignal>,
+        link: Option<WorkerLink>,
     ) -> Self {
-        Self { info, recorder, cancel, worker: PhantomData }
+        Self { info, recorder, cancel, link, worker: PhantomData }
     }
 
     /// A context for calling a method as plain Rust, in a test of its own: the worker is `w1`, at
-    /// index 0, nothing cancels it, and [`recorded`](Self::recorded) gives what it records.
+    /// index 0, nothing cancels it, it meets nobody at a barrier, there is no server, and
+    /// [`recorded`](Self::recorded) gives what it records.
     ///
     /// ```
     /// use dp_core::{Context, distributed_worker};
@@ -57,7 +64,7 @@ impl<W> Context<W> {
     pub fn local() -> Self {
         let info = WorkerInfo::new(WorkerId::first(), 0, "w".into(), "in-process".into());
         let recorder = Recorder::new(crate::engine::Limits::default().max_results);
-        Self::new(info, Arc::new(recorder), Arc::default())
+        Self::new(info, Arc::new(recorder), Arc::default(), None)
     }
 
     /// Who this worker is.
@@ -84,6 +91,27 @@ impl<W> Context<W> {
         self.recorder.lines().into_iter().map(|line| line.into_line(id.clone())).collect()
     }
 
+    /// Waits until every worker of the run has come to the same token: whoever was addressed by
+    /// the broadcast that this call is part of. Awaited, it gives [`Met`](crate::Met) or a
+    /// [`BarrierError`](crate::BarrierError).
+    ///
+    /// When a worker is lost, or its method ends, before it has come, the others get
+    /// [`BarrierError::Lost`](crate::BarrierError::Lost) at once, unless they asked for
+    /// [`survivors`](Synchro::survivors).
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the worker has not come.
+    pub fn synchro(&self, token: impl Into<String>) -> Synchro {
+        Synchro::new(self.link.clone(), token.into(), false)
+    }
+
+    /// The same as [`synchro`](Self::synchro); then the workers go on one after another, in worker
+    /// order, at the server's frequency: the second one period after the first, and so on, by the
+    /// server's clock.
+    pub fn delay(&self, token: impl Into<String>) -> Synchro {
+        Synchro::new(self.link.clone(), token.into(), true)
+    }
+
     /// Completes when this call has been cancelled: its caller gave it up, its time is up, or the
     /// server is gone.
     ///
@@ -97,9 +125,17 @@ impl<W> Context<W> {
     }
 }
 
+impl<W: DistributedWorker> Context<W> {
+    /// The `#[on_server]` functions of this worker, to be called on the server.
+    pub fn server(&self) -> W::ServerStub {
+        ServerHandle::new(self.info.clone(), self.link.clone()).into()
+    }
+}
+
 impl<W> Clone for Context<W> {
     fn clone(&self) -> Self {
-        Self::new(self.info.clone(), self.recorder.clone(), self.cancel.clone())
+        let (info, recorder) = (self.info.clone(), self.recorder.clone());
+        Self::new(info, recorder, self.cancel.clone(), self.link.clone())
     }
 }
 

@@ -47,8 +47,7 @@ pub enum CallError {
         size: usize,
         /// How many bytes are taken.
         limit: usize,
-        /// The setting that raises it: `max_message` of the client for arguments, `max_message`
-        /// of the server for an answer.
+        /// The setting that raises it: `max_message` of the side that would have received it.
         setting: &'static str,
     },
     /// The arguments could not be decoded by the worker, or the answer by the caller: the two
@@ -85,6 +84,10 @@ pub enum Executed {
 pub(crate) const CLIENT_MAX_MESSAGE: &str = "max_message of the client";
 /// [`CallError::TooLarge`]'s setting for answers: the server did not take it.
 pub(crate) const SERVER_MAX_MESSAGE: &str = "max_message of the server";
+/// [`CallError::TooLarge`]'s setting for arguments of a call to the server, which did not take them.
+pub(crate) const SERVER_MAX_MESSAGE_FOR_CALLS: &str = "max_message of the server, for calls";
+/// [`CallError::TooLarge`]'s setting for answers of the server, which the client did not take.
+pub(crate) const CLIENT_MAX_MESSAGE_FOR_ANSWERS: &str = "max_message of the client, for answers";
 
 impl CallError {
     /// Whether the method may have run.
@@ -93,8 +96,10 @@ impl CallError {
             Self::Failed { .. } | Self::Panicked { .. } => Executed::Yes,
             Self::TimedOut { .. } | Self::Cancelled | Self::Lost { .. } => Executed::Maybe,
             Self::NotSent { .. } => Executed::No,
-            Self::TooLarge { setting, .. } if *setting == SERVER_MAX_MESSAGE => Executed::Yes,
-            Self::TooLarge { .. } => Executed::No,
+            Self::TooLarge { setting, .. } => match *setting {
+                SERVER_MAX_MESSAGE | CLIENT_MAX_MESSAGE_FOR_ANSWERS => Executed::Yes,
+                _ => Executed::No,
+            },
             Self::Decode { what: Decoded::Arguments, .. } => Executed::No,
             Self::Decode { what: Decoded::Answer, .. } => Executed::Yes,
         }

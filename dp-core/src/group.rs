@@ -157,7 +157,7 @@ impl<W: DistributedWorker> Group<W> {
 
     /// Calls per second for staggered starts. 1 unless it was set.
     pub fn frequency(&self) -> f64 {
-        self.0.fleet.frequency()
+        self.0.fleet.frequency.hz()
     }
 
     /// Sets the calls per second for staggered starts, for everybody on this server.
@@ -165,7 +165,7 @@ impl<W: DistributedWorker> Group<W> {
     /// # Errors
     /// [`FrequencyError`] when `hz` is not a finite number above 0.
     pub fn set_frequency(&self, hz: f64) -> Result<(), FrequencyError> {
-        self.0.fleet.set_frequency(hz)
+        self.0.fleet.frequency.set(hz)
     }
 
     /// The server's state, of the type that `#[distributed_worker(server = ..)]` names.

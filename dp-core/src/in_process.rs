@@ -20,7 +20,7 @@ pub(crate) fn in_process<W: DistributedWorker>(
     workers: usize,
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
 ) -> Group<W> {
-    let fleet = Fleet::<W>::new(Limits::default(), state);
+    let fleet = Fleet::<W>::new(Limits::default(), state, runtime());
     if workers == 0 {
         return fleet.owned_group();
     }

@@ -54,12 +54,14 @@
 //! go on. A panic costs the one call.
 
 
+mod barrier;
 mod broadcast;
 mod call;
 mod codec;
 mod context;
 pub mod engine;
 mod error;
+mod executor;
 mod fleet;
 mod fold;
 mod group;
@@ -82,6 +84,7 @@ mod worker;
 
 pub use dp_macros::distributed_worker;
 
+pub use barrier::{BarrierError, Meeting, Met, Missing, Synchro};
 pub use broadcast::{Broadcast, OutcomeStream};
 pub use call::Call;
 pub use context::Context;

@@ -31,10 +31,14 @@ pub struct Limits {
     /// How many calls may wait in one worker's queue; a client refuses those above.
     /// Default: 65,536.
     pub max_queue: usize,
+    /// How many calls to the server, and arrivals at barriers, the workers of one client may have
+    /// unanswered; the server refuses those above. Default: 65,536.
+    pub max_server_calls: usize,
     /// How many result lines one worker keeps; it drops those above, and says so in the last.
     /// Default: 1,000,000.
     pub max_results: usize,
-    /// How many threads the methods of one client may hold at a time by blocking.
+    /// How many threads the methods of one client, or the `#[on_server]` functions of one server,
+    /// may hold at a time by blocking.
     /// Default: 1,024.
     pub max_threads: usize,
 }
@@ -49,6 +53,7 @@ impl Default for Limits {
             max_workers: 1 << 20,
             in_flight: 1 << 10,
             max_queue: 1 << 16,
+            max_server_calls: 1 << 16,
             max_results: 1_000_000,
             max_threads: 1 << 10,
         }

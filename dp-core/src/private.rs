@@ -188,11 +188,20 @@ pub fn broadcast<W: DistributedWorker, T: Value>(
     group.call_all(method, Arguments::encode(arguments))
 }
 
+/// Calls a function of the server.
+pub fn call_server<W: DistributedWorker, T: Value>(
+    server: &ServerHandle<W>,
+    method: u16,
+    arguments: impl FnOnce(&mut Arguments),
+) -> Call<T> {
+    server.call(method, Arguments::encode(arguments))
+}
+
 /// The value of a method.
 ///
 /// # Errors
 /// When it can't be encoded.
-pub fn reply<T: Serialize + 'static>(value: T) -> Result<Reply, Failure> {
+pub fn reply<T: Value>(value: T) -> Result<Reply, Failure> {
     let mut buffer = Vec::new();
     match codec::encode_value(&value, &mut buffer) {
         Ok(()) => Ok(Reply(buffer.into())),
@@ -207,7 +216,7 @@ pub fn reply<T: Serialize + 'static>(value: T) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// When it is an `Err`, or can't be encoded.
-pub fn reply_result<T: Serialize + 'static, E: MethodError>(
+pub fn reply_result<T: Value, E: MethodError>(
     result: Result<T, E>,
 ) -> Result<Reply, Failure> {
     let value = result.map_err(|error| {

@@ -1,9 +1,6 @@
 //! Calls that the framework makes itself, by the way that methods are called. Their numbers are
 //! above those that a worker's own methods can have.
 
-/// The first number that is not a method's.
-pub(crate) const FIRST: u16 = 0xff00;
-
 /// Gives the recorded results. Answered at once, whatever the worker is doing.
 pub(crate) const RESULTS: u16 = 0xff00;
 /// Drops the recorded results. Answered at once, whatever the worker is doing.

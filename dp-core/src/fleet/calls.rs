@@ -10,14 +10,16 @@ use tokio::time::Instant;
 
 use super::conn::Conn;
 use super::MethodNames;
+use super::frequency::Frequency;
+use super::meeting::{Meetings, WaitKey, note_wait};
 use super::roster::{Audience, Member};
-use crate::error::{CLIENT_MAX_MESSAGE, CallError, SERVER_MAX_MESSAGE, Decoded};
+use crate::error::{CLIENT_MAX_MESSAGE, CallError, SERVER_MAX_MESSAGE};
 use crate::id::WorkerInfo;
 use crate::link::Outbox;
 use crate::proto::deadlines::Deadlines;
 use crate::proto::gather::{Gather, RawOutcome};
 use crate::sync::lock;
-use crate::wire::{CallHead, Cancel, FRAME_HEAD, Failure, Reply, Targets};
+use crate::wire::{Arrive, CallHead, Cancel, FRAME_HEAD, Release, Reply, Targets, Verdict};
 
 /// A call that has not been sent yet.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub(crate) struct InFlight {
     pub(crate) started: Instant,
     detached: bool,
     answers: Mutex<Answers>,
+    /// Made when the first worker comes to a barrier.
+    meetings: Mutex<Option<Meetings>>,
 }
 
 /// What has to be remembered of a payload: the methods, and the deadlines by position.
@@ -144,24 +148,45 @@ impl InFlight {
 #[derive(Debug)]
 pub(crate) struct CallTable {
     names: Arc<MethodNames>,
+    frequency: Arc<Frequency>,
     calls: HashMap<u64, Arc<InFlight>>,
     next: u64,
-    deadlines: Deadlines<DeadlineKey>,
+    deadlines: Deadlines<Due>,
     failures: VecDeque<DetachedFailure>,
 }
 
-/// A call, and, within an `each`, the one position that the deadline is for.
-pub(crate) type DeadlineKey = (u64, Option<usize>);
+/// What is due, by the number of its call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// The whole call has had its time.
+    Call(u64),
+    /// So has this position of an `each`.
+    Position(u64, usize),
+    /// Somebody has waited long enough at a barrier.
+    Barrier(u64),
+    /// Somebody's turn comes behind a barrier.
+    Turn(u64, WaitKey),
+}
 
 /// What a step of the table leaves to do once it is unlocked.
 #[derive(Debug, Default)]
 pub(crate) struct Todo {
     wakers: Vec<Waker>,
     cancels: Vec<(Arc<Conn>, Cancel)>,
+    releases: Vec<(Arc<Conn>, Release)>,
+    /// A deadline was entered that is earlier than all before.
+    pub(crate) earlier: bool,
 }
 
 impl Todo {
+    pub(crate) fn release(&mut self, conn: Arc<Conn>, release: Release) {
+        self.releases.push((conn, release));
+    }
+
     pub(crate) fn run(self) {
+        for (conn, release) in self.releases {
+            conn.outbox.push([release.to_frame()]);
+        }
         for (conn, cancel) in self.cancels {
             conn.outbox.push([cancel.to_frame()]);
         }
@@ -170,9 +195,10 @@ impl Todo {
 }
 
 impl CallTable {
-    pub(crate) fn new(names: Arc<MethodNames>) -> Self {
+    pub(crate) fn new(names: Arc<MethodNames>, frequency: Arc<Frequency>) -> Self {
         Self {
             names,
+            frequency,
             calls: HashMap::new(),
             next: 1,
             deadlines: Deadlines::new(),
@@ -180,8 +206,13 @@ impl CallTable {
         }
     }
 
-    /// Enters a call. Whether its deadline is now the earliest of all.
-    pub(crate) fn insert(&mut self, request: &Request, now: Instant) -> (Arc<InFlight>, bool) {
+    /// Enters a call.
+    pub(crate) fn insert(
+        &mut self,
+        request: &Request,
+        now: Instant,
+        todo: &mut Todo,
+    ) -> Arc<InFlight> {
         let id = self.next;
         self.next += 1;
         let payload = match &request.payload {
@@ -190,9 +221,8 @@ impl CallTable {
                 PayloadNames::Each(calls.iter().map(|call| (call.method, call.timeout)).collect())
             }
         };
-        let mut earliest = false;
-        for (key, at) in deadlines(id, request.timeout, &payload, now) {
-            earliest |= self.deadlines.insert(at, key);
+        for (due, at) in deadlines(id, request.timeout, &payload, now) {
+            todo.earlier |= self.deadlines.insert(at, due);
         }
         let call = Arc::new(InFlight {
             id,
@@ -200,6 +230,7 @@ impl CallTable {
             timeout: request.timeout,
             started: now,
             detached: request.detached,
+            meetings: Mutex::new(None),
             answers: Mutex::new(Answers {
                 gather: Gather::new(request.audience.len()),
                 waker: None,
@@ -209,7 +240,7 @@ impl CallTable {
         if request.audience.len() > 0 {
             self.calls.insert(id, call.clone());
         }
-        (call, earliest)
+        call
     }
 
     /// The call was never sent to these positions.
@@ -234,7 +265,9 @@ impl CallTable {
             let Some(call) = &last else { continue };
             let Some(position) = call.audience.position(conn.key, reply.worker) else { continue };
             let elapsed = Duration::from_micros(reply.elapsed);
-            let result = reply.result.map_err(|failure| call_error(failure, call, position));
+            let result = reply
+                .result
+                .map_err(|failure| failure.into_error(call.timeout(position), SERVER_MAX_MESSAGE));
             self.settle(call, position, RawOutcome { elapsed, result }, todo);
         }
     }
@@ -257,13 +290,87 @@ impl CallTable {
 
     /// Ends every call whose deadline has passed. When the next one is due.
     pub(crate) fn handle_time(&mut self, now: Instant, todo: &mut Todo) -> Option<Instant> {
-        while let Some((id, position)) = self.deadlines.poll_expired(now) {
-            if let Some(call) = self.calls.get(&id).cloned() {
-                let error = |position| CallError::TimedOut { after: call.timeout(position) };
-                self.give_up(&call, position, &error, todo);
+        while let Some(due) = self.deadlines.poll_expired(now) {
+            let (Due::Call(id) | Due::Position(id, _) | Due::Barrier(id) | Due::Turn(id, _)) = due;
+            let Some(call) = self.calls.get(&id).cloned() else { continue };
+            let timed_out = |position| CallError::TimedOut { after: call.timeout(position) };
+            match due {
+                Due::Call(_) => self.give_up(&call, None, &timed_out, todo),
+                Due::Position(_, position) => {
+                    self.give_up(&call, Some(position), &timed_out, todo);
+                }
+                Due::Barrier(_) => {
+                    self.meet(&call, now, todo, |meetings, _| meetings.handle_time(now));
+                }
+                Due::Turn(_, key) => {
+                    let names = self.names.clone();
+                    self.meet(&call, now, todo, |meetings, todo| {
+                        meetings.handle_turn(key, &call, &names, todo);
+                    });
+                }
             }
         }
         self.deadlines.next()
+    }
+
+    /// A worker has come to a barrier. Of each client, `max` may wait at a time.
+    pub(crate) fn handle_arrive(
+        &mut self,
+        conn: &Arc<Conn>,
+        arrive: &Arrive,
+        max: usize,
+        todo: &mut Todo,
+    ) {
+        let (now, period) = (Instant::now(), self.frequency.period());
+        let call = self.calls.get(&arrive.call).cloned();
+        let found = call.and_then(|call| {
+            let position = call.audience.position(conn.key, arrive.worker)?;
+            (call.is_unsettled(position) && note_wait(conn, arrive, position, max))
+                .then_some((call, position))
+        });
+        let Some((call, position)) = found else {
+            // The call is over for this worker, or it waits for too much at once.
+            let verdict = Verdict::Lost { missing: Vec::new() };
+            todo.release(conn.clone(), Release { waits: vec![arrive.wait], verdict });
+            return;
+        };
+        self.meet(&call, now, todo, |meetings, _| {
+            meetings.handle_arrive(position, arrive, now, period);
+        });
+    }
+
+    /// A worker waits no longer at a barrier.
+    pub(crate) fn handle_withdraw(&mut self, call: u64, key: WaitKey, todo: &mut Todo) {
+        if let Some(call) = self.calls.get(&call).cloned() {
+            self.meet(&call, Instant::now(), todo, |meetings, _| meetings.handle_withdraw(key));
+        }
+    }
+
+    /// One step of a call's barriers, and what follows from it.
+    fn meet(
+        &mut self,
+        call: &InFlight,
+        now: Instant,
+        todo: &mut Todo,
+        step: impl FnOnce(&mut Meetings, &mut Todo),
+    ) {
+        let later = {
+            let mut meetings = lock(&call.meetings);
+            let meetings = meetings.get_or_insert_with(|| Meetings::new(call.audience.len()));
+            step(meetings, todo);
+            meetings.flush(call, &self.names, now, todo)
+        };
+        if let Some((from, to)) = later.rearm {
+            if let Some(at) = from {
+                self.deadlines.remove(at, Due::Barrier(call.id));
+            }
+            if let Some(at) = to {
+                todo.earlier |= self.deadlines.insert(at, Due::Barrier(call.id));
+            }
+        }
+        for (at, key) in later.turns {
+            todo.earlier |= self.deadlines.insert(at, Due::Turn(call.id, key));
+        }
     }
 
     /// Takes the failures of detached calls on these workers.
@@ -316,6 +423,7 @@ impl CallTable {
     }
 
     fn settle(&mut self, call: &InFlight, position: usize, outcome: RawOutcome, todo: &mut Todo) {
+        let why = lock(&call.meetings).is_some().then(|| why_gone(&outcome));
         let mut answers = lock(&call.answers);
         let failed = call.detached && outcome.result.is_err();
         let failure = failed.then(|| self.failure(call, position, &outcome));
@@ -334,9 +442,14 @@ impl CallTable {
         }
         if settled {
             self.calls.remove(&call.id);
-            for (key, at) in deadlines(call.id, call.timeout, &call.payload, call.started) {
-                self.deadlines.remove(at, key);
+            for (due, at) in deadlines(call.id, call.timeout, &call.payload, call.started) {
+                self.deadlines.remove(at, due);
             }
+        } else if let Some(why) = why {
+            let (now, period) = (Instant::now(), self.frequency.period());
+            self.meet(call, now, todo, |meetings, _| {
+                meetings.handle_gone(position, why, now, period);
+            });
         }
     }
 }
@@ -347,18 +460,27 @@ fn deadlines(
     timeout: Option<Duration>,
     payload: &PayloadNames,
     start: Instant,
-) -> Vec<(DeadlineKey, Instant)> {
+) -> Vec<(Due, Instant)> {
     // A deadline too far away for the clock is none.
     let at = |timeout: Option<Duration>| timeout.and_then(|timeout| start.checked_add(timeout));
-    let whole = at(timeout).map(|at| ((id, None), at));
+    let whole = at(timeout).map(|at| (Due::Call(id), at));
     let mut deadlines: Vec<_> = whole.into_iter().collect();
     if let PayloadNames::Each(each) = payload {
         let own = each.iter().enumerate();
         deadlines.extend(own.filter_map(|(position, (_, timeout))| {
-            Some(((id, Some(position)), at(*timeout)?))
+            Some((Due::Position(id, position), at(*timeout)?))
         }));
     }
     deadlines
+}
+
+/// Why a worker whose call is over will never come to a barrier of it.
+fn why_gone(outcome: &RawOutcome) -> String {
+    match &outcome.result {
+        Ok(_) => "it has ended".to_owned(),
+        Err(CallError::Lost { reason }) => format!("lost: {reason}"),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// One cancel for each connection that leads to one of `positions`.
@@ -371,24 +493,6 @@ fn cancels(call: &InFlight, positions: &[usize]) -> Vec<(Arc<Conn>, Cancel)> {
     }
     let cancel = |slots: Vec<u32>| Cancel { call: call.id, targets: Targets::Some(slots) };
     by_conn.into_values().map(|(conn, slots)| (conn, cancel(slots))).collect()
-}
-
-fn call_error(failure: Failure, call: &InFlight, position: usize) -> CallError {
-    match failure {
-        Failure::Failed { message, chain } => CallError::Failed { message, chain },
-        Failure::Panicked { message } => CallError::Panicked { message },
-        Failure::TimedOut => CallError::TimedOut { after: call.timeout(position) },
-        Failure::Cancelled => CallError::Cancelled,
-        Failure::NotStarted { reason } => CallError::NotSent { reason },
-        Failure::TooLarge { size, limit } => CallError::TooLarge {
-            size: usize::try_from(size).unwrap_or(usize::MAX),
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            setting: SERVER_MAX_MESSAGE,
-        },
-        Failure::Arguments { message } => {
-            CallError::Decode { what: Decoded::Arguments, message }
-        }
-    }
 }
 
 /// The frame of a call for a connection; or why the client would not take it.

@@ -1,10 +1,12 @@
 //! The server's side of one client's connection.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::server_task::ServerTask;
 use crate::id::WorkerId;
 use crate::link::Outbox;
 use crate::sync::lock;
@@ -25,8 +27,19 @@ pub(crate) struct Conn {
     in_flight: Vec<AtomicU32>,
     /// The epoch of the roster positions that the client was last told.
     told: Mutex<u64>,
+    /// What its workers wait for, by the number that the client gave it.
+    pub(crate) waits: Mutex<HashMap<u64, Waiting>>,
     /// Whether it was told to quit: then it leaves on purpose.
     pub(crate) quitting: AtomicBool,
+}
+
+/// What a worker waits for.
+#[derive(Debug, Clone)]
+pub(crate) enum Waiting {
+    /// A call to the server.
+    ServerCall(Arc<ServerTask>),
+    /// A barrier of the call of this number, which the worker at this position came to.
+    Barrier { call: u64, position: usize },
 }
 
 impl Conn {
@@ -40,7 +53,8 @@ impl Conn {
     ) -> Self {
         let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
         let (told, quitting) = (Mutex::new(0), AtomicBool::new(false));
-        Self { key, client, version, address, workers, outbox, in_flight, told, quitting }
+        let waits = Mutex::default();
+        Self { key, client, version, address, workers, outbox, in_flight, told, waits, quitting }
     }
 
     /// Sends calls made from a roster of `epoch`, after the positions that the workers have in it
@@ -70,6 +84,17 @@ impl Conn {
         if let Some(count) = self.in_flight.get(slot as usize) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes what a worker waits for; `false` if it is one thing too many, or has a number that is
+    /// taken.
+    pub(crate) fn wait(&self, number: u64, what: Waiting, max: usize) -> bool {
+        let mut waits = lock(&self.waits);
+        if waits.len() >= max || waits.contains_key(&number) {
+            return false;
+        }
+        waits.insert(number, what);
+        true
     }
 
     /// How many calls the worker at `slot` has not answered yet.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::conn::Conn;
+use super::conn::{Conn, Waiting};
 use super::{Core, FleetEvent};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::link::Outbox;
@@ -81,12 +81,31 @@ impl Core {
         Ok(conn)
     }
 
+    /// A worker waits no longer for what it asked for.
+    pub(super) fn handle_withdraw(&self, conn: &Conn, wait: u64) {
+        let waiting = lock(&conn.waits).remove(&wait);
+        match waiting {
+            Some(Waiting::ServerCall(task)) => task.withdraw(),
+            Some(Waiting::Barrier { call, position }) => {
+                self.with_calls(|calls, todo| calls.handle_withdraw(call, (position, wait), todo));
+            }
+            // Answered meanwhile.
+            None => {}
+        }
+    }
+
     /// The client's connection has ended.
     pub(super) fn leave(&self, conn: &Conn, reason: &str) {
         // Closed first: from here on no call is sent there; those that were are in the table.
         conn.outbox.close();
         self.with_calls(|calls, todo| calls.handle_lost(conn, reason, todo));
         self.room.notify_waiters();
+        let waits = std::mem::take(&mut *lock(&conn.waits));
+        for waiting in waits.into_values() {
+            if let Waiting::ServerCall(task) = waiting {
+                task.withdraw();
+            }
+        }
         let mut members = lock(&self.roster);
         members.conns.remove(&conn.key);
         members.clients.remove(&conn.client);

@@ -3,23 +3,29 @@
 
 pub(crate) mod calls;
 mod conn;
+mod frequency;
 mod join;
+mod meeting;
 pub(crate) mod pending;
 pub(crate) mod roster;
 mod serve;
+mod server_task;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use thiserror::Error;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
+use crate::__private::{Invoked, ServerInvocation};
 use crate::engine::Limits;
+use crate::executor::Executor;
 use crate::id::{WorkerId, WorkerInfo};
 use crate::sync::lock;
 use crate::system;
@@ -28,7 +34,9 @@ use crate::worker::{Contract, DistributedWorker, Method};
 use crate::{CallError, Group};
 use calls::{CallTable, InFlight, MethodCall, Payload, Request, Todo, call_frame};
 use conn::Conn;
+use frequency::Frequency;
 use roster::{Audience, Member, Roster};
+pub use frequency::FrequencyError;
 pub use serve::{Departure, ServeError};
 
 /// How many arrivals and departures are kept for a subscriber that does not keep up.
@@ -92,20 +100,19 @@ pub struct Running {
     pub since: Duration,
 }
 
-/// A frequency that is none.
-#[derive(Debug, Clone, Copy, PartialEq, Error)]
-#[error("a frequency is a number of calls per second above 0, and {hz} is not")]
-pub struct FrequencyError {
-    /// What was given.
-    pub hz: f64,
-}
-
 impl<W: DistributedWorker> Fleet<W> {
-    /// An engine without workers, with the server's state.
-    pub fn new(limits: Limits, state: W::Server) -> Self {
-        let core = Core::start(limits, W::contract());
+    /// An engine without workers, with the server's state. `runtime` is where the
+    /// `#[on_server]` functions find their timers, sockets and spawned tasks.
+    pub fn new(limits: Limits, state: W::Server, runtime: Handle) -> Self {
+        let state = Arc::new(state);
+        let on_server = state.clone();
+        let dispatch_server = Box::new(move |method, arguments, caller| {
+            let state = on_server.clone();
+            W::dispatch_server(ServerInvocation::new(method, arguments, state, caller))
+        });
+        let core = Core::start(limits, W::contract(), dispatch_server, runtime);
         let owner = Arc::new(Owner(core.clone()));
-        Self { core, state: Arc::new(state), owner }
+        Self { core, state, owner }
     }
 
     /// Serves one connection, from the handshake to its end. Belongs on [`engine::io`].
@@ -180,7 +187,7 @@ impl<W: DistributedWorker> Fleet<W> {
 
     /// Calls per second for staggered starts. 1 unless it was set.
     pub fn frequency(&self) -> f64 {
-        self.core.frequency()
+        self.core.frequency.hz()
     }
 
     /// Sets the calls per second for staggered starts.
@@ -188,7 +195,7 @@ impl<W: DistributedWorker> Fleet<W> {
     /// # Errors
     /// [`FrequencyError`] when `hz` is not a finite number above 0.
     pub fn set_frequency(&self, hz: f64) -> Result<(), FrequencyError> {
-        self.core.set_frequency(hz)
+        self.core.frequency.set(hz)
     }
 
     /// Tells every client to quit, and waits until they are gone; after `within`, closes the
@@ -261,6 +268,8 @@ impl MethodNames {
     }
 }
 
+type DispatchServer = dyn Fn(u16, Bytes, WorkerInfo) -> Invoked + Send + Sync;
+
 /// The engine, without the worker's type.
 pub(crate) struct Core {
     limits: Limits,
@@ -270,7 +279,10 @@ pub(crate) struct Core {
     calls: Mutex<CallTable>,
     events: broadcast::Sender<FleetEvent>,
     count: watch::Sender<usize>,
-    frequency: AtomicU64,
+    pub(crate) frequency: Arc<Frequency>,
+    dispatch_server: Box<DispatchServer>,
+    /// Runs the `#[on_server]` functions.
+    executor: Executor,
     /// A deadline has come that is earlier than all before.
     earlier: Arc<Notify>,
     /// A worker has answered, or bytes were written: `detach` looks again.
@@ -291,18 +303,26 @@ struct Members {
 }
 
 impl Core {
-    fn start(limits: Limits, contract: Contract) -> Arc<Self> {
+    fn start(
+        limits: Limits,
+        contract: Contract,
+        dispatch_server: Box<DispatchServer>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let frequency = Arc::new(Frequency::default());
         let names = Arc::new(MethodNames::new(&contract.methods));
         let earlier = Arc::new(Notify::new());
         let core = Arc::new(Self {
+            executor: Executor::new(runtime, limits.max_threads),
+            dispatch_server,
             limits,
             contract,
-            calls: Mutex::new(CallTable::new(names.clone())),
+            calls: Mutex::new(CallTable::new(names.clone(), frequency.clone())),
+            frequency,
             names,
             roster: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
             count: watch::Sender::new(0),
-            frequency: AtomicU64::new(1_f64.to_bits()),
             earlier: earlier.clone(),
             room: Notify::new(),
             refusing: AtomicBool::new(false),
@@ -339,24 +359,9 @@ impl Core {
         }
     }
 
-    pub(crate) fn frequency(&self) -> f64 {
-        f64::from_bits(self.frequency.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn set_frequency(&self, hz: f64) -> Result<(), FrequencyError> {
-        if !(hz.is_finite() && hz > 0.0) {
-            return Err(FrequencyError { hz });
-        }
-        self.frequency.store(hz.to_bits(), Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Sends a call to everybody it addresses, or settles what can't be sent.
     pub(crate) fn send(&self, request: &Request) -> Arc<InFlight> {
-        let (call, earliest) = lock(&self.calls).insert(request, Instant::now());
-        if earliest {
-            self.earlier.notify_one();
-        }
+        let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
         match &call.audience {
             Audience::One(roster, position) => {
                 let member = &roster.members[*position];
@@ -443,6 +448,9 @@ impl Core {
     pub(crate) fn with_calls<T>(&self, step: impl FnOnce(&mut CallTable, &mut Todo) -> T) -> T {
         let mut todo = Todo::default();
         let value = step(&mut lock(&self.calls), &mut todo);
+        if todo.earlier {
+            self.earlier.notify_one();
+        }
         todo.run();
         value
     }

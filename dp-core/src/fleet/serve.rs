@@ -76,7 +76,7 @@ where
 
     let room = || core.room.notify_waiters();
     let reason = tokio::select! {
-        reason = read_replies(&core, &conn, &mut frames) => reason,
+        reason = read_messages(&core, &conn, &mut frames) => reason,
         written = write_frames(write, &conn.outbox, room) => match written {
             Ok(()) => "closed by the server".to_owned(),
             Err(error) => crate::error::io_reason(&error),
@@ -122,16 +122,16 @@ async fn read_hello<R: AsyncRead + Unpin>(frames: &mut Frames<R>) -> Result<Hell
     })?;
     match ClientMessage::parse(frame).map_err(LinkError::from)? {
         ClientMessage::Hello(hello) => Ok(hello),
-        ClientMessage::Replies(_) => Err(ServeError::Protocol {
-            reason: "peer broke the protocol: replies before the handshake".to_owned(),
+        _ => Err(ServeError::Protocol {
+            reason: "peer broke the protocol: another message before the handshake".to_owned(),
         }),
     }
 }
 
-/// Reads replies until the connection ends; how it ended.
-async fn read_replies<R: AsyncRead + Unpin>(
-    core: &Core,
-    conn: &Conn,
+/// Reads what the client says until the connection ends; how it ended.
+async fn read_messages<R: AsyncRead + Unpin>(
+    core: &Arc<Core>,
+    conn: &Arc<Conn>,
     frames: &mut Frames<R>,
 ) -> String {
     loop {
@@ -145,6 +145,14 @@ async fn read_replies<R: AsyncRead + Unpin>(
                 core.with_calls(|calls, todo| calls.handle_replies(conn, replies, todo));
                 core.room.notify_waiters();
             }
+            Ok(ClientMessage::ServerCall(head, arguments)) => {
+                core.handle_server_call(conn, &head, arguments);
+            }
+            Ok(ClientMessage::Arrive(arrive)) => {
+                let max = core.limits.max_server_calls;
+                core.with_calls(|calls, todo| calls.handle_arrive(conn, &arrive, max, todo));
+            }
+            Ok(ClientMessage::Withdraw(withdraw)) => core.handle_withdraw(conn, withdraw.wait),
             Ok(ClientMessage::Hello(_)) => return "peer broke the protocol: a second hello".into(),
             Err(error) => return LinkError::from(error).to_string(),
         }

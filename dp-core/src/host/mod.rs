@@ -1,10 +1,10 @@
 //! The worker's engine: hosts the workers of one client behind one connection.
 
-mod executor;
 mod invocation;
 mod serve;
 mod slot;
 mod task;
+pub(crate) mod uplink;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -15,19 +15,19 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::Limits;
+use crate::executor::{Executor, Job};
 use crate::id::{WorkerId, WorkerInfo};
-use crate::link::Outbox;
 use crate::proto::deadlines::Deadlines;
 use crate::sync::lock;
 use crate::system;
 use crate::wire::{CallHead, Cancel, Failure, Reply, Targets};
 use crate::worker::{Contract, DistributedWorker};
 use bytes::Bytes;
-use executor::{Executor, Job};
 pub use invocation::{Invocation, Invoked};
 pub use serve::HostError;
 use slot::Slot;
 use task::{Ended, Task};
+use uplink::Uplink;
 
 /// The worker's engine, for a program that connects to a server.
 ///
@@ -130,7 +130,7 @@ impl<W: DistributedWorker> fmt::Debug for Host<W> {
 
 impl<W: DistributedWorker> Shared<W> {
     /// Takes a call from the connection behind `link`.
-    fn handle_call(self: &Arc<Self>, link: &Arc<Outbox>, head: CallHead, arguments: &Bytes) {
+    fn handle_call(self: &Arc<Self>, link: &Arc<Uplink>, head: CallHead, arguments: &Bytes) {
         // A deadline too far away for the clock is none.
         let deadline = head.timeout.map(std::time::Duration::from_micros);
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -177,7 +177,7 @@ impl<W: DistributedWorker> Shared<W> {
     }
 
     /// Lets workers go on with their queues.
-    fn start(self: &Arc<Self>, link: &Arc<Outbox>, slots: Vec<Arc<Slot<W>>>) {
+    fn start(self: &Arc<Self>, link: &Arc<Uplink>, slots: Vec<Arc<Slot<W>>>) {
         if slots.is_empty() {
             link.flush();
             return;
@@ -194,7 +194,7 @@ impl<W: DistributedWorker> Shared<W> {
         }
     }
 
-    fn handle_cancel(&self, link: &Arc<Outbox>, cancel: &Cancel) {
+    fn handle_cancel(&self, link: &Arc<Uplink>, cancel: &Cancel) {
         for slot in self.targets(&cancel.targets) {
             slot.cancel(Some(link), cancel.call, Ended::Cancelled);
         }
@@ -208,8 +208,8 @@ impl<W: DistributedWorker> Shared<W> {
     }
 
     /// The connection has ended: whatever came over it is void.
-    fn handle_link_end(&self, link: &Arc<Outbox>) {
-        link.close();
+    fn handle_link_end(&self, link: &Arc<Uplink>) {
+        link.end();
         for slot in &self.slots {
             slot.cancel_all(link);
         }
@@ -245,7 +245,7 @@ impl<W: DistributedWorker> Shared<W> {
 }
 
 /// Answers that a call was not started.
-fn not_started(link: &Outbox, call: u64, worker: usize, reason: String) {
+fn not_started(link: &Uplink, call: u64, worker: usize, reason: String) {
     let result = Err(Failure::NotStarted { reason });
     link.push_reply(Reply { call, worker: worker as u32, elapsed: 0, result }, false);
 }
@@ -254,7 +254,7 @@ fn not_started(link: &Outbox, call: u64, worker: usize, reason: String) {
 /// that a thread that a method blocks holds just that one worker.
 struct Batch<W: DistributedWorker> {
     host: Arc<Shared<W>>,
-    link: Arc<Outbox>,
+    link: Arc<Uplink>,
     slots: Vec<Arc<Slot<W>>>,
     cursor: std::sync::atomic::AtomicUsize,
 }
@@ -287,7 +287,7 @@ impl<W: DistributedWorker> Job for Batch<W> {
 /// A call of the framework's that does not wait for the worker.
 struct AtOnce<W: DistributedWorker> {
     slot: Arc<Slot<W>>,
-    link: Arc<Outbox>,
+    link: Arc<Uplink>,
     call: u64,
     method: u16,
 }

@@ -9,8 +9,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Shared;
 use super::task::Task;
+use super::uplink::Uplink;
 use crate::id::WorkerInfo;
-use crate::link::{Frames, LinkError, Outbox, read_preamble, write_frames};
+use crate::link::{Frames, LinkError, read_preamble, write_frames};
 use crate::proto::handshake::prints;
 use crate::wire::{Hello, Preamble, ServerMessage, Welcome};
 use crate::worker::DistributedWorker;
@@ -77,7 +78,7 @@ where
 
     // The length field of a frame can't say more than `u32::MAX`.
     let peer_max = usize::try_from(welcome.max_message).unwrap_or(usize::MAX);
-    let link = Arc::new(Outbox::new(peer_max.min(u32::MAX as usize)));
+    let link = Arc::new(Uplink::new(peer_max.min(u32::MAX as usize)));
     let address: Arc<str> = welcome.address.into();
     for (slot, position) in host.slots.iter().zip(&welcome.positions) {
         let (client, index) = (host.client.clone(), *position as usize);
@@ -88,7 +89,7 @@ where
     build_workers(host, &link);
 
     // However this ends, also by being dropped, what came over the connection is void after it.
-    struct End<'a, W: DistributedWorker>(&'a Shared<W>, &'a Arc<Outbox>);
+    struct End<'a, W: DistributedWorker>(&'a Shared<W>, &'a Arc<Uplink>);
     impl<W: DistributedWorker> Drop for End<'_, W> {
         fn drop(&mut self) {
             self.0.handle_link_end(self.1);
@@ -106,7 +107,7 @@ where
 }
 
 /// Has the constructor called for every worker that is not there yet, each in its own queue.
-fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Outbox>) {
+fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Uplink>) {
     let mut to_build = Vec::new();
     for slot in &host.slots {
         let built = slot.worker.try_read().is_ok_and(|worker| worker.is_some());
@@ -161,7 +162,7 @@ where
 /// Reads calls until the server says quit.
 async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
     host: &Arc<Shared<W>>,
-    link: &Arc<Outbox>,
+    link: &Arc<Uplink>,
     frames: &mut Frames<R>,
 ) -> Result<(), HostError> {
     loop {
@@ -174,6 +175,8 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::Call(head, arguments) => host.handle_call(link, head, &arguments),
             ServerMessage::Cancel(cancel) => host.handle_cancel(link, &cancel),
             ServerMessage::Positions(positions) => host.handle_positions(&positions),
+            ServerMessage::ServerReply(head, value) => link.handle_reply(head, value),
+            ServerMessage::Release(release) => link.handle_release(&release),
             ServerMessage::Quit => return Ok(()),
             ServerMessage::Welcome(_) | ServerMessage::Refused(_) => {
                 let reason = "peer broke the protocol: a second answer to the handshake";

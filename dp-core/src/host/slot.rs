@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::RwLock;
 
-use super::executor::STALL;
 use super::task::{Ended, Task};
+use super::uplink::Uplink;
+use crate::executor::STALL;
 use crate::id::WorkerInfo;
-use crate::link::Outbox;
 use crate::record::Recorder;
 use crate::sync::lock;
 use crate::worker::DistributedWorker;
@@ -106,7 +106,7 @@ impl<W: DistributedWorker> Slot<W> {
     }
 
     /// Ends a call before its time; `link`: only if it came over this one.
-    pub(super) fn cancel(&self, link: Option<&Arc<Outbox>>, call: u64, why: Ended) {
+    pub(super) fn cancel(&self, link: Option<&Arc<Uplink>>, call: u64, why: Ended) {
         let found = |task: &Arc<Task<W>>| {
             task.call() == call && link.is_none_or(|link| task.came_over(link))
         };
@@ -129,7 +129,7 @@ impl<W: DistributedWorker> Slot<W> {
     }
 
     /// Ends every call that came over `link`, which is gone.
-    pub(super) fn cancel_all(&self, link: &Arc<Outbox>) {
+    pub(super) fn cancel_all(&self, link: &Arc<Uplink>) {
         let (never_started, running) = {
             let mut queue = lock(&self.queue);
             let (gone, kept): (VecDeque<_>, VecDeque<_>) =

@@ -9,12 +9,12 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Shared;
-use super::executor::Job;
 use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
+use super::uplink::{Uplink, WorkerLink};
 use crate::context::{CancelSignal, Context};
 use crate::error::panic_message;
-use crate::link::Outbox;
+use crate::executor::{Job, Turn};
 use crate::sync::lock;
 use crate::system;
 use crate::wire::{CallHead, FRAME_HEAD, Failure, Reply};
@@ -48,30 +48,16 @@ impl Ended {
     }
 }
 
-/// Who polls the future, now or next. One thread at a time does.
-mod state {
-    /// Nobody: it waits to be woken.
-    pub(super) const IDLE: u8 = 0;
-    /// The executor, when its turn comes.
-    pub(super) const QUEUED: u8 = 1;
-    /// A thread, right now.
-    pub(super) const RUNNING: u8 = 2;
-    /// A thread, right now, and it was woken meanwhile.
-    pub(super) const WOKEN: u8 = 3;
-    /// Nobody, ever: it is over.
-    pub(super) const OVER: u8 = 4;
-}
-
 pub(super) struct Task<W: DistributedWorker> {
     host: Arc<Shared<W>>,
     slot: Arc<Slot<W>>,
-    link: Arc<Outbox>,
+    link: Arc<Uplink>,
     call: u64,
     method: u16,
     exclusive: bool,
     timed: bool,
     deadline: Option<tokio::time::Instant>,
-    state: AtomicU8,
+    turn: Turn,
     ended: AtomicU8,
     stage: Mutex<Stage>,
     cancel: Arc<CancelSignal>,
@@ -90,7 +76,7 @@ impl<W: DistributedWorker> Task<W> {
     pub(super) fn new(
         host: &Arc<Shared<W>>,
         slot: &Arc<Slot<W>>,
-        link: &Arc<Outbox>,
+        link: &Arc<Uplink>,
         head: &CallHead,
         exclusive: bool,
         arguments: Bytes,
@@ -105,7 +91,7 @@ impl<W: DistributedWorker> Task<W> {
             exclusive,
             timed: head.timed,
             deadline,
-            state: AtomicU8::new(state::RUNNING),
+            turn: Turn::queued(),
             ended: AtomicU8::new(0),
             stage: Mutex::new(Stage::Waiting(arguments)),
             cancel: Arc::default(),
@@ -117,7 +103,7 @@ impl<W: DistributedWorker> Task<W> {
     pub(super) fn build(
         host: &Arc<Shared<W>>,
         slot: &Arc<Slot<W>>,
-        link: &Arc<Outbox>,
+        link: &Arc<Uplink>,
     ) -> Arc<Self> {
         let targets = crate::wire::Targets::All;
         let head = CallHead { call: 0, method: BUILD, timed: false, timeout: None, targets };
@@ -132,7 +118,7 @@ impl<W: DistributedWorker> Task<W> {
         self.exclusive
     }
 
-    pub(super) fn came_over(&self, link: &Arc<Outbox>) -> bool {
+    pub(super) fn came_over(&self, link: &Arc<Uplink>) -> bool {
         Arc::ptr_eq(&self.link, link)
     }
 
@@ -159,32 +145,19 @@ impl<W: DistributedWorker> Task<W> {
     }
 
     fn wake_up(self: &Arc<Self>) {
-        let mut now = self.state.load(Ordering::SeqCst);
-        loop {
-            let next = match now {
-                state::IDLE => state::QUEUED,
-                state::RUNNING => state::WOKEN,
-                _ => return,
-            };
-            match self.state.compare_exchange(now, next, Ordering::SeqCst, Ordering::SeqCst) {
-                Ok(_) if next == state::QUEUED => return self.host.executor.push(self.clone()),
-                Ok(_) => return,
-                Err(changed) => now = changed,
-            }
+        if self.turn.wake() {
+            self.host.executor.push(self.clone());
         }
     }
 
     fn poll(self: &Arc<Self>, flush: bool) {
+        self.turn.begin();
         let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Taken);
         if let Some(result) = self.poll_stage(stage) {
-            self.state.store(state::OVER, Ordering::SeqCst);
+            self.turn.end();
             self.finish(result, flush);
-            return;
-        }
-        let (running, idle) = (state::RUNNING, state::IDLE);
-        if self.state.compare_exchange(running, idle, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-            // Woken meanwhile: in its turn again, so that nobody starves the others.
-            self.state.store(state::QUEUED, Ordering::SeqCst);
+        } else if self.turn.pause() {
+            // In its turn again, so that nobody starves the others.
             self.host.executor.push(self.clone());
         }
     }
@@ -243,11 +216,13 @@ impl<W: DistributedWorker> Task<W> {
             self.build_worker().map_err(Err)?;
             access = Access::take(&self.slot.worker, self.exclusive).ok_or_else(busy)?;
         }
-        let context = Context::new(
-            self.slot.info(),
-            self.slot.recorder.clone(),
-            self.cancel.clone(),
-        );
+        let link = WorkerLink {
+            uplink: self.link.clone(),
+            worker: self.slot.index as u32,
+            call: self.call,
+        };
+        let (recorder, cancel) = (self.slot.recorder.clone(), self.cancel.clone());
+        let context = Context::new(self.slot.info(), recorder, cancel, Some(link));
         let invocation = Invocation::new(self.method, arguments, context, access);
         // Generated code only makes a future here; what the user wrote runs when it is polled.
         Ok(W::dispatch(invocation))
@@ -329,7 +304,7 @@ impl<W: DistributedWorker> Task<W> {
 
 /// Queues the answer to a call; an answer that the server would not take is replaced by an error.
 pub(super) fn send_reply(
-    link: &Outbox,
+    link: &Uplink,
     call: u64,
     worker: usize,
     elapsed: u64,
@@ -346,7 +321,6 @@ pub(super) fn send_reply(
 
 impl<W: DistributedWorker> Job for Task<W> {
     fn run(self: Arc<Self>) {
-        self.state.store(state::RUNNING, Ordering::SeqCst);
         self.poll(true);
     }
 }

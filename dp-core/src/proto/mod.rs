@@ -1,5 +1,6 @@
 //! The pure state machines of the protocol: no socket, no clock, no task; time is an argument.
 
+pub(crate) mod barrier;
 pub(crate) mod deadlines;
 pub(crate) mod gather;
 pub(crate) mod handshake;

@@ -1,5 +1,7 @@
 //! The messages of both directions, and their bodies' encoding.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,11 +10,15 @@ use thiserror::Error;
 use super::frame::{frame, frame_with, split_kind};
 use super::FRAME_HEAD;
 use crate::codec::{self, Decoder};
+use crate::error::{CallError, Decoded};
 
 /// Kinds of frames, client to server.
 mod from_client {
     pub(super) const HELLO: u8 = 0x01;
     pub(super) const REPLIES: u8 = 0x02;
+    pub(super) const SERVER_CALL: u8 = 0x03;
+    pub(super) const ARRIVE: u8 = 0x04;
+    pub(super) const WITHDRAW: u8 = 0x05;
 }
 
 /// Kinds of frames, server to client.
@@ -23,6 +29,8 @@ mod from_server {
     pub(super) const CALL: u8 = 0x84;
     pub(super) const CANCEL: u8 = 0x85;
     pub(super) const QUIT: u8 = 0x86;
+    pub(super) const SERVER_REPLY: u8 = 0x87;
+    pub(super) const RELEASE: u8 = 0x88;
 }
 
 /// Why a frame is no message. The peer is at fault; the connection ends.
@@ -143,10 +151,97 @@ pub(crate) enum Failure {
     Cancelled,
     /// Not started, for want of room in the worker's queue, or because it has no such method.
     NotStarted { reason: String },
-    /// The encoded value is longer than the server takes.
+    /// The encoded value is longer than the caller's side takes.
     TooLarge { size: u64, limit: u64 },
     /// The arguments could not be decoded.
     Arguments { message: String },
+}
+
+impl Failure {
+    /// What the caller is told; `after` is the time that it gave, `too_large` the setting of its
+    /// own side that bounds answers.
+    pub(crate) fn into_error(self, after: Duration, too_large: &'static str) -> CallError {
+        match self {
+            Self::Failed { message, chain } => CallError::Failed { message, chain },
+            Self::Panicked { message } => CallError::Panicked { message },
+            Self::TimedOut => CallError::TimedOut { after },
+            Self::Cancelled => CallError::Cancelled,
+            Self::NotStarted { reason } => CallError::NotSent { reason },
+            Self::TooLarge { size, limit } => CallError::TooLarge {
+                size: usize::try_from(size).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+                setting: too_large,
+            },
+            Self::Arguments { message } => CallError::Decode { what: Decoded::Arguments, message },
+        }
+    }
+}
+
+/// What stands before the encoded arguments of a worker's call to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerCallHead {
+    /// Chosen by the client; no other wait of this connection has it, for an arrival neither.
+    pub(crate) wait: u64,
+    pub(crate) worker: u32,
+    pub(crate) method: u16,
+}
+
+/// A worker has come to a barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arrive {
+    /// Chosen by the client; no other wait of this connection has it.
+    pub(crate) wait: u64,
+    pub(crate) worker: u32,
+    /// The call that the worker is in: its audience is who meets.
+    pub(crate) call: u64,
+    pub(crate) token: String,
+    /// Whether those who meet go on one after another.
+    pub(crate) staggered: bool,
+    /// Whether it goes on without those who are lost.
+    pub(crate) survivors: bool,
+    /// How long it waits at the most, in microseconds.
+    pub(crate) timeout: Option<u64>,
+}
+
+/// The worker no longer waits for this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Withdraw {
+    pub(crate) wait: u64,
+}
+
+/// What stands before the encoded value of a server call, or its failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerReplyHead {
+    pub(crate) wait: u64,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// The barrier is over for these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Release {
+    pub(crate) waits: Vec<u64>,
+    pub(crate) verdict: Verdict,
+}
+
+/// How a barrier ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Verdict {
+    /// Everybody met; or everybody but those missing, for one who goes on without them.
+    Met { missing: Vec<MissingWorker> },
+    /// These will never arrive.
+    Lost { missing: Vec<MissingWorker> },
+    /// These have not arrived in time.
+    TimedOut { missing: Vec<MissingWorker> },
+}
+
+/// A worker that has not come to a barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MissingWorker {
+    pub(crate) worker: String,
+    /// The method that it is in, or was in.
+    pub(crate) method: String,
+    /// What is known of it.
+    pub(crate) state: String,
 }
 
 /// What a client sends.
@@ -154,6 +249,10 @@ pub(crate) enum Failure {
 pub(crate) enum ClientMessage {
     Hello(Hello),
     Replies(Vec<Reply>),
+    /// The arguments are behind the head.
+    ServerCall(ServerCallHead, Bytes),
+    Arrive(Arrive),
+    Withdraw(Withdraw),
 }
 
 /// What a server sends.
@@ -167,6 +266,9 @@ pub(crate) enum ServerMessage {
     Call(CallHead, Bytes),
     Cancel(Cancel),
     Quit,
+    /// The value is behind the head, unless there is a failure.
+    ServerReply(ServerReplyHead, Bytes),
+    Release(Release),
 }
 
 impl Hello {
@@ -196,6 +298,36 @@ impl CallHead {
 impl Cancel {
     pub(crate) fn to_frame(&self) -> Bytes {
         plain(from_server::CANCEL, self)
+    }
+}
+
+impl ServerCallHead {
+    pub(crate) fn to_frame(&self, arguments: Bytes) -> [Bytes; 2] {
+        frame(from_client::SERVER_CALL, |head| encode(self, head), arguments)
+    }
+}
+
+impl Arrive {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_client::ARRIVE, self)
+    }
+}
+
+impl Withdraw {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_client::WITHDRAW, self)
+    }
+}
+
+impl ServerReplyHead {
+    pub(crate) fn to_frame(&self, value: Bytes) -> [Bytes; 2] {
+        frame(from_server::SERVER_REPLY, |head| encode(self, head), value)
+    }
+}
+
+impl Release {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_server::RELEASE, self)
     }
 }
 
@@ -248,6 +380,12 @@ impl ClientMessage {
         match kind {
             from_client::HELLO => decode("hello", body).map(Self::Hello),
             from_client::REPLIES => decode_replies(body).map(Self::Replies),
+            from_client::SERVER_CALL => {
+                let (head, arguments) = decode_head("server call", body)?;
+                Ok(Self::ServerCall(head, arguments))
+            }
+            from_client::ARRIVE => decode("arrival", body).map(Self::Arrive),
+            from_client::WITHDRAW => decode("withdrawal", body).map(Self::Withdraw),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -269,12 +407,16 @@ impl ServerMessage {
             from_server::REFUSED => decode("refusal", body).map(Self::Refused),
             from_server::POSITIONS => decode("positions", body).map(Self::Positions),
             from_server::CALL => {
-                let mut decoder = Decoder::new(body);
-                let head = decoder.take().map_err(malformed("call"))?;
-                Ok(Self::Call(head, decoder.rest()))
+                let (head, arguments) = decode_head("call", body)?;
+                Ok(Self::Call(head, arguments))
             }
             from_server::CANCEL => decode("cancel", body).map(Self::Cancel),
             from_server::QUIT => Ok(Self::Quit),
+            from_server::SERVER_REPLY => {
+                let (head, value) = decode_head("server reply", body)?;
+                Ok(Self::ServerReply(head, value))
+            }
+            from_server::RELEASE => decode("release", body).map(Self::Release),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -297,6 +439,16 @@ fn encode<T: Serialize + ?Sized>(message: &T, buffer: &mut Vec<u8>) {
 
 fn decode<T: DeserializeOwned + 'static>(what: &'static str, body: Bytes) -> Result<T, WireError> {
     codec::decode(body).map_err(malformed(what))
+}
+
+/// A head, and the bytes behind it.
+fn decode_head<T: DeserializeOwned>(
+    what: &'static str,
+    body: Bytes,
+) -> Result<(T, Bytes), WireError> {
+    let mut decoder = Decoder::new(body);
+    let head = decoder.take().map_err(malformed(what))?;
+    Ok((head, decoder.rest()))
 }
 
 fn encode_reply(reply: &Reply, body: &mut Vec<u8>) {

@@ -5,8 +5,9 @@ mod message;
 
 pub(crate) use frame::{Preamble, PreambleError};
 pub(crate) use message::{
-    CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, Refused, Reply,
-    ServerMessage, Targets, Welcome, WireError,
+    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Refused,
+    Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict, Welcome,
+    WireError, Withdraw,
 };
 
 /// The version of the protocol that this crate speaks.

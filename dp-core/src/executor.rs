@@ -1,4 +1,4 @@
-//! The threads on which the workers' methods run.
+//! The threads on which the user's methods run, a worker's as well as the server's.
 //!
 //! A method may block its thread for minutes. On tokio's own threads that would stop everything
 //! else that runs there, so methods are polled on threads of their own, as many as there are
@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::sync::lock;
 
 /// A poll that takes longer than this counts as blocked. Long enough that a method that computes
 /// a little does not cost a thread, short enough that nobody notices the wait behind one.
-pub(super) const STALL: Duration = Duration::from_millis(5);
+pub(crate) const STALL: Duration = Duration::from_millis(5);
 
 /// Threads without work end after this long.
 const IDLE: Duration = Duration::from_secs(10);
@@ -31,6 +32,64 @@ pub(crate) trait Job: Send + Sync + 'static {
     /// Called, once for each run, when the run takes longer than [`STALL`]: what it was to do
     /// next should be handed to another thread.
     fn stalled(self: Arc<Self>) {}
+}
+
+/// Whose turn it is to poll one future: one thread at a time, and again after each wake.
+#[derive(Debug)]
+pub(crate) struct Turn(AtomicU8);
+
+impl Turn {
+    /// Nobody polls: the future waits to be woken.
+    const IDLE: u8 = 0;
+    /// The executor will, when the job's turn comes.
+    const QUEUED: u8 = 1;
+    /// A thread polls right now.
+    const RUNNING: u8 = 2;
+    /// A thread polls right now, and the future was woken meanwhile.
+    const WOKEN: u8 = 3;
+    /// Nobody ever will: it is over.
+    const OVER: u8 = 4;
+
+    /// The future waits for the executor, or for whoever made it, to poll it first.
+    pub(crate) fn queued() -> Self {
+        Self(AtomicU8::new(Self::QUEUED))
+    }
+
+    /// The future was woken. Whether it must be queued now.
+    pub(crate) fn wake(&self) -> bool {
+        let mut now = self.0.load(Ordering::SeqCst);
+        loop {
+            let next = match now {
+                Self::IDLE => Self::QUEUED,
+                Self::RUNNING => Self::WOKEN,
+                _ => return false,
+            };
+            match self.0.compare_exchange(now, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return next == Self::QUEUED,
+                Err(changed) => now = changed,
+            }
+        }
+    }
+
+    /// The calling thread polls now.
+    pub(crate) fn begin(&self) {
+        self.0.store(Self::RUNNING, Ordering::SeqCst);
+    }
+
+    /// The poll gave nothing. Whether the future was woken meanwhile, and must be queued again.
+    pub(crate) fn pause(&self) -> bool {
+        let (running, idle) = (Self::RUNNING, Self::IDLE);
+        let paused = self.0.compare_exchange(running, idle, Ordering::SeqCst, Ordering::SeqCst);
+        if paused.is_err() {
+            self.0.store(Self::QUEUED, Ordering::SeqCst);
+        }
+        paused.is_err()
+    }
+
+    /// The future is over.
+    pub(crate) fn end(&self) {
+        self.0.store(Self::OVER, Ordering::SeqCst);
+    }
 }
 
 /// Runs jobs in the order in which they were pushed. Ends its threads when dropped.

@@ -1,0 +1,182 @@
+//! Barriers, on the server: the workers of one call meet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::MethodNames;
+use super::calls::{InFlight, Todo};
+use super::conn::{Conn, Waiting};
+use crate::proto::barrier::{Arrival, BarrierVerdict, Barriers};
+use crate::sync::lock;
+use crate::wire::{Arrive, MissingWorker, Release, Verdict};
+
+/// Who waits: its position among those addressed, and the number that its client gave the wait.
+pub(crate) type WaitKey = (usize, u64);
+
+/// The barriers of one call.
+#[derive(Debug)]
+pub(crate) struct Meetings {
+    barriers: Barriers<WaitKey>,
+    /// Those whose turn is still to come.
+    turns: HashMap<WaitKey, BarrierVerdict>,
+    /// When the barriers are to be looked at again: entered among the deadlines once.
+    armed: Option<Instant>,
+}
+
+/// What a step leaves to be done at a later time.
+#[derive(Debug, Default)]
+pub(crate) struct Later {
+    pub(crate) turns: Vec<(Instant, WaitKey)>,
+    /// A change of when the barriers are to be looked at again: from, to.
+    pub(crate) rearm: Option<(Option<Instant>, Option<Instant>)>,
+}
+
+impl Meetings {
+    pub(crate) fn new(members: usize) -> Self {
+        Self { barriers: Barriers::new(members), turns: HashMap::new(), armed: None }
+    }
+
+    pub(crate) fn handle_arrive(
+        &mut self,
+        position: usize,
+        arrive: &Arrive,
+        now: Instant,
+        period: Duration,
+    ) {
+        // A deadline too far away for the clock is none.
+        let timeout = arrive.timeout.map(Duration::from_micros);
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        let arrival = Arrival {
+            key: (position, arrive.wait),
+            position,
+            staggered: arrive.staggered,
+            survivors: arrive.survivors,
+            deadline,
+        };
+        self.barriers.handle_arrive(&arrive.token, arrival, now, period);
+    }
+
+    pub(crate) fn handle_gone(
+        &mut self,
+        position: usize,
+        why: String,
+        now: Instant,
+        period: Duration,
+    ) {
+        self.turns.retain(|(who, _), _| *who != position);
+        self.barriers.handle_gone(position, why, now, period);
+    }
+
+    pub(crate) fn handle_withdraw(&mut self, key: WaitKey) {
+        self.turns.remove(&key);
+        self.barriers.handle_withdraw(&key);
+    }
+
+    pub(crate) fn handle_time(&mut self, now: Instant) {
+        self.armed = None;
+        self.barriers.handle_time(now);
+    }
+
+    /// The turn of `key` has come.
+    pub(crate) fn handle_turn(
+        &mut self,
+        key: WaitKey,
+        call: &InFlight,
+        names: &MethodNames,
+        todo: &mut Todo,
+    ) {
+        if let Some(verdict) = self.turns.remove(&key) {
+            self.release(vec![(key, verdict)], call, names, todo);
+        }
+    }
+
+    /// Sends whoever can go on, and says whose turn comes later.
+    pub(crate) fn flush(
+        &mut self,
+        call: &InFlight,
+        names: &MethodNames,
+        now: Instant,
+        todo: &mut Todo,
+    ) -> Later {
+        let (mut at_once, mut later) = (Vec::new(), Later::default());
+        while let Some(release) = self.barriers.poll_release() {
+            match release.at {
+                Some(at) if at > now => {
+                    self.turns.insert(release.key, release.verdict);
+                    later.turns.push((at, release.key));
+                }
+                _ => at_once.push((release.key, release.verdict)),
+            }
+        }
+        self.release(at_once, call, names, todo);
+        let next = self.barriers.next_deadline();
+        if next != self.armed {
+            later.rearm = Some((self.armed, next));
+            self.armed = next;
+        }
+        later
+    }
+
+    /// One frame for each connection and verdict.
+    fn release(
+        &self,
+        releases: Vec<(WaitKey, BarrierVerdict)>,
+        call: &InFlight,
+        names: &MethodNames,
+        todo: &mut Todo,
+    ) {
+        let mut frames: Vec<(Arc<Conn>, BarrierVerdict, Vec<u64>)> = Vec::new();
+        let mut frame_of: HashMap<u64, usize> = HashMap::new();
+        for ((position, wait), verdict) in releases {
+            let Some(member) = call.audience.members().get(position) else { continue };
+            let conn = &member.conn;
+            lock(&conn.waits).remove(&wait);
+            match frame_of.get(&conn.key).map(|at| &mut frames[*at]) {
+                Some((_, same, waits)) if *same == verdict => waits.push(wait),
+                _ => {
+                    frame_of.insert(conn.key, frames.len());
+                    frames.push((conn.clone(), verdict, vec![wait]));
+                }
+            }
+        }
+        for (conn, verdict, waits) in frames {
+            let verdict = self.told(verdict, call, names);
+            todo.release(conn, Release { waits, verdict });
+        }
+    }
+
+    /// The verdict as the workers are told it.
+    fn told(&self, verdict: BarrierVerdict, call: &InFlight, names: &MethodNames) -> Verdict {
+        let named = |positions: Vec<usize>| -> Vec<MissingWorker> {
+            positions.into_iter().filter_map(|at| self.missing(at, call, names)).collect()
+        };
+        match verdict {
+            BarrierVerdict::Met { missing } => Verdict::Met { missing: named(missing) },
+            BarrierVerdict::Lost { missing } => Verdict::Lost { missing: named(missing) },
+            BarrierVerdict::TimedOut { missing } => Verdict::TimedOut { missing: named(missing) },
+        }
+    }
+
+    fn missing(
+        &self,
+        position: usize,
+        call: &InFlight,
+        names: &MethodNames,
+    ) -> Option<MissingWorker> {
+        let member = call.audience.members().get(position)?;
+        let state = match self.barriers.gone(position) {
+            Some(why) => why.to_owned(),
+            None => format!("in it for {:.1?}", call.started.elapsed()),
+        };
+        let method = names.name(call.method(position)).to_owned();
+        Some(MissingWorker { worker: member.info.id().to_string(), method, state })
+    }
+}
+
+/// Notes that a worker waits at a barrier; `false` if it may not.
+pub(crate) fn note_wait(conn: &Conn, arrive: &Arrive, position: usize, max: usize) -> bool {
+    conn.wait(arrive.wait, Waiting::Barrier { call: arrive.call, position }, max)
+}

@@ -1,0 +1,151 @@
+//! A worker's call to the server, on the server.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+
+use super::Core;
+use super::conn::{Conn, Waiting};
+use crate::__private::Invoked;
+use crate::error::panic_message;
+use crate::executor::{Job, Turn};
+use crate::id::WorkerInfo;
+use crate::sync::lock;
+use crate::wire::{FRAME_HEAD, Failure, ServerCallHead, ServerReplyHead};
+
+/// One call of an `#[on_server]` function, until it has been answered.
+pub(crate) struct ServerTask {
+    core: Arc<Core>,
+    conn: Arc<Conn>,
+    wait: u64,
+    turn: Turn,
+    future: Mutex<Option<Invoked>>,
+    withdrawn: AtomicBool,
+}
+
+impl Core {
+    /// A worker calls the server.
+    pub(super) fn handle_server_call(
+        self: &Arc<Self>,
+        conn: &Arc<Conn>,
+        head: &ServerCallHead,
+        arguments: Bytes,
+    ) {
+        let Some(caller) = self.worker_behind(conn, head.worker) else {
+            let reason = format!("this client has no worker of number {}", head.worker);
+            return answer(conn, head.wait, Err(Failure::NotStarted { reason }));
+        };
+        let task = Arc::new(ServerTask {
+            core: self.clone(),
+            conn: conn.clone(),
+            wait: head.wait,
+            turn: Turn::queued(),
+            future: Mutex::new(Some((self.dispatch_server)(head.method, arguments, caller))),
+            withdrawn: AtomicBool::new(false),
+        });
+        let max = self.limits.max_server_calls;
+        if conn.wait(head.wait, Waiting::ServerCall(task.clone()), max) {
+            self.executor.push(task);
+        } else {
+            let reason = format!(
+                "the workers of this client have {max} calls to the server under way already \
+                 (max_server_calls)"
+            );
+            answer(conn, head.wait, Err(Failure::NotStarted { reason }));
+        }
+    }
+
+    /// A worker as the roster has it now.
+    fn worker_behind(&self, conn: &Conn, slot: u32) -> Option<WorkerInfo> {
+        let roster = self.snapshot();
+        let position = roster.part(conn.key)?.position(slot)?;
+        Some(roster.members[position].info.clone())
+    }
+}
+
+impl ServerTask {
+    /// Nobody waits for it any more: it is dropped where it awaits something.
+    pub(crate) fn withdraw(self: &Arc<Self>) {
+        self.withdrawn.store(true, Ordering::SeqCst);
+        self.wake_up();
+    }
+
+    fn wake_up(self: &Arc<Self>) {
+        if self.turn.wake() {
+            self.core.executor.push(self.clone());
+        }
+    }
+
+    fn poll(self: &Arc<Self>) -> Option<Result<Bytes, Failure>> {
+        let mut future = lock(&self.future).take()?;
+        if self.withdrawn.load(Ordering::SeqCst) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+            return Some(Err(Failure::Cancelled));
+        }
+        let waker = Waker::from(self.clone());
+        let mut cx = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+        let result = match polled {
+            Ok(Poll::Pending) => {
+                *lock(&self.future) = Some(future);
+                return None;
+            }
+            Ok(Poll::Ready(result)) => result.map(|reply| reply.0).map_err(|failure| failure.0),
+            Err(panic) => Err(Failure::Panicked { message: panic_message(&*panic) }),
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        Some(result)
+    }
+}
+
+/// Answers a call to the server; an answer that the client would not take is replaced by an error.
+fn answer(conn: &Conn, wait: u64, result: Result<Bytes, Failure>) {
+    let (failure, value) = match result {
+        Ok(value) => (None, value),
+        Err(failure) => (Some(failure), Bytes::new()),
+    };
+    let frame = ServerReplyHead { wait, failure }.to_frame(value);
+    let size = frame.iter().map(Bytes::len).sum::<usize>() - (FRAME_HEAD - 1);
+    let limit = conn.outbox.peer_max_message();
+    if size <= limit {
+        conn.outbox.push(frame);
+    } else {
+        let failure = Some(Failure::TooLarge { size: size as u64, limit: limit as u64 });
+        conn.outbox.push(ServerReplyHead { wait, failure }.to_frame(Bytes::new()));
+    }
+}
+
+impl Job for ServerTask {
+    fn run(self: Arc<Self>) {
+        self.turn.begin();
+        if let Some(result) = self.poll() {
+            self.turn.end();
+            // Withdrawn meanwhile, or the client is gone: nobody wants the answer.
+            if lock(&self.conn.waits).remove(&self.wait).is_some() {
+                answer(&self.conn, self.wait, result);
+            }
+        } else if self.turn.pause() {
+            self.core.executor.push(self.clone());
+        }
+    }
+}
+
+impl Wake for ServerTask {
+    fn wake(self: Arc<Self>) {
+        self.wake_up();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_up();
+    }
+}
+
+impl fmt::Debug for ServerTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTask").field("wait", &self.wait).finish_non_exhaustive()
+    }
+}
