@@ -1,18 +1,17 @@
 //! What stands in the parentheses of the attributes.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Ident, LitStr, Meta, Path, Token, Type};
 
 use crate::errors::Errors;
-use crate::self_type::located;
 
 /// The arguments of `#[distributed_worker]`.
 pub(crate) struct Args {
     /// `crate = ..`: where the generated code finds the library.
-    pub(crate) library: Library,
+    pub(crate) krate: TokenStream,
     /// `server = ..`: the type of the server's state.
     pub(crate) server: Option<Type>,
 }
@@ -20,7 +19,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Args {
-            library: Library { path: None },
+            krate: quote!(::dp_core),
             server: None,
         };
         let mut seen = Vec::new();
@@ -56,10 +55,7 @@ impl Args {
                 let help = format!("write it without the quotes: `crate = {}`", text.value());
                 errors.at(&text, "`crate` is a path, not a string", &help);
             } else {
-                let path = Path::parse_mod_style(input)?;
-                self.library = Library {
-                    path: Some(path.into_token_stream()),
-                };
+                self.krate = Path::parse_mod_style(input)?.into_token_stream();
             }
         } else if key == "server" {
             input.parse::<Token![=]>()?;
@@ -79,26 +75,6 @@ impl Args {
     }
 }
 
-/// The path of the library.
-pub(crate) struct Library {
-    path: Option<TokenStream>,
-}
-
-impl Library {
-    pub(crate) fn path(&self) -> TokenStream {
-        self.path.clone().unwrap_or_else(|| quote!(::dp_core))
-    }
-
-    /// The path as if the user had written it at `span`: what the compiler says of it, it says of
-    /// what stands there, and not of the whole attribute.
-    pub(crate) fn at(&self, span: Span) -> TokenStream {
-        match &self.path {
-            Some(path) => located(path.clone(), span),
-            None => quote_spanned!(span=> ::dp_core),
-        }
-    }
-}
-
 /// Which of the attributes that mark a method.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mark {
@@ -107,16 +83,23 @@ pub(crate) enum Mark {
     OnServer,
 }
 
+const MARKS: [(&str, Mark); 3] = [
+    ("remote", Mark::Remote),
+    ("schedule", Mark::Schedule),
+    ("on_server", Mark::OnServer),
+];
+
 impl Mark {
     pub(crate) fn of(attribute: &Attribute) -> Option<Mark> {
-        let path = attribute.path();
-        [
-            ("remote", Mark::Remote),
-            ("schedule", Mark::Schedule),
-            ("on_server", Mark::OnServer),
-        ]
-        .into_iter()
-        .find_map(|(name, mark)| path.is_ident(name).then_some(mark))
+        let name = attribute.path().get_ident()?;
+        MARKS
+            .iter()
+            .find_map(|(mark_name, mark)| (name == mark_name).then_some(*mark))
+    }
+
+    /// Whether one of the attributes is called `name`.
+    pub(crate) fn is_name(name: &Ident) -> bool {
+        MARKS.iter().any(|(mark_name, _)| name == mark_name)
     }
 
     /// As it is written.
@@ -182,7 +165,7 @@ mod tests {
     fn arguments_come_in_any_order() {
         let (args, errors) = parse("server = Feed<u8>, crate = my::path,");
         assert_eq!(errors, "");
-        assert_eq!(args.library.path().to_string(), "my :: path");
+        assert_eq!(args.krate.to_string(), "my :: path");
         assert!(args.server.is_some());
     }
 

@@ -48,7 +48,7 @@ fn reserved(worker: &mut Worker, errors: &mut Errors) {
         if !RESERVED.contains(&plain.as_str()) {
             return true;
         }
-        let message = format!("the generated types have a `{plain}` of their own");
+        let message = format!("`{plain}` is a name that the generated types need");
         errors.at(name, &message, "give the method another name");
         false
     };
@@ -122,7 +122,7 @@ fn state(worker: &mut Worker, errors: &mut Errors) {
 fn runs(remotes: &[Function], schedules: &[Schedule]) -> Vec<Run> {
     let schedules = schedules
         .iter()
-        .filter(|schedule| schedule.item.sig.ident == "run");
+        .filter(|schedule| schedule.item.sig.ident == "run" && !schedule.faulty);
     let schedules = schedules.map(|schedule| Run {
         cfgs: schedule.carried.cfgs.clone(),
         name: schedule.item.sig.ident.clone(),

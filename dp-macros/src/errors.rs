@@ -1,6 +1,6 @@
 //! The sink that collects every mistake, so that all of them are reported at once.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::ToTokens;
 
 /// What is wrong with the user's block.
@@ -27,12 +27,6 @@ impl Errors {
     pub(crate) fn at(&mut self, culprit: impl ToTokens, message: &str, help: &str) {
         self.list
             .push(syn::Error::new_spanned(culprit, with_help(message, help)));
-    }
-
-    /// Notes a mistake at a span, for a culprit that is one token or none.
-    pub(crate) fn at_span(&mut self, span: Span, message: &str, help: &str) {
-        self.list
-            .push(syn::Error::new(span, with_help(message, help)));
     }
 
     /// Notes what `syn` had to say.
@@ -71,13 +65,15 @@ fn with_help(message: &str, help: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use quote::quote;
+
     use super::*;
 
     #[test]
     fn every_mistake_becomes_a_compile_error() {
         let mut errors = Errors::new();
-        errors.at_span(Span::call_site(), "first", "");
-        errors.at_span(Span::call_site(), "second", "write it");
+        errors.at(quote!(a), "first", "");
+        errors.at(quote!(b), "second", "write it");
         let text = errors.into_compile_errors().to_string();
         assert_eq!(text.matches("compile_error").count(), 2);
         assert!(text.contains(r"second\nhelp: write it"));

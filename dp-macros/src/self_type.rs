@@ -124,12 +124,12 @@ mod tests {
             let Self { field } = a;
             println!("{}", Self::SIZE);
         }));
-        let plain = quote!({
+        let plain: syn::Block = parse_quote!({
             let a: Vec<Sorter<T>> = Sorter::<T>::new(Sorter::<T>::SIZE);
             let Sorter::<T> { field } = a;
             println!("{}", Sorter::<T>::SIZE);
         });
-        assert_eq!(block, plain.to_string());
+        assert_eq!(block, plain.to_token_stream().to_string());
     }
 
     #[test]

@@ -199,7 +199,7 @@ pub(super) fn checked(worker: &Worker, ty: &Type, bound: &str) -> TokenStream {
         .into_iter()
         .last()
         .map_or(first, |token| token.span());
-    let private = worker.private_at(first);
+    let private = &worker.private;
     let bound = Ident::new(bound, first);
     let bound = quote_spanned!(first=> #private::#bound);
     let open = quote_spanned!(first=> <);

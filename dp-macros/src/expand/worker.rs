@@ -35,10 +35,6 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
     };
     // Where the worker is not `Send`, it is the worker's type that has to be marked.
     let span = self_ty.span();
-    let implemented = {
-        let krate = worker.library.at(span);
-        quote_spanned!(span=> #krate::DistributedWorker)
-    };
     let contract = contract(worker);
     let dispatch = dispatcher(worker, &worker.remotes, stub::REMOTE);
     let dispatch_server = dispatcher(worker, &worker.server_functions, stub::SERVER);
@@ -68,7 +64,7 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
     };
     quote_spanned! {span=>
         #[automatically_derived]
-        impl #impls #implemented for #self_ty #clause {
+        impl #impls #krate::DistributedWorker for #self_ty #clause {
             #items
         }
     }
@@ -251,8 +247,7 @@ fn leading(role: &Role, call: &Ident, span: Span) -> (TokenStream, Vec<TokenStre
             }
         }
         Role::Server { state, caller } => {
-            let at = state.as_ref().map_or(span, Spanned::span);
-            let state = hygienic("state", at);
+            let state = hygienic("state", state.unwrap_or(span));
             let mut given = quote!(let #state = #call.state(););
             let mut leading = vec![quote!(#state)];
             if let Some(at) = caller {
@@ -302,15 +297,12 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
             let wait = is_async.then(|| quote_spanned!(span=> .await));
             let done = Ident::new(if *fallible { "run_result" } else { "run_done" }, span);
             // The future outlives this borrow.
-            let private = worker.private_at(span);
-            let schedule = quote_spanned! {span=>
-                #private::Run::schedule(async move {
-                    #private::#done(<#master_type #types>::#name(&#master) #wait)
-                })
+            let future = quote_spanned! {span=>
+                (async move { #private::#done(<#master_type #types>::#name(&#master) #wait) })
             };
             quote! {{
                 let #master = ::core::clone::Clone::clone(#master);
-                #schedule
+                #private::Run::schedule #future
             }}
         }
     }

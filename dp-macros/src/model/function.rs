@@ -45,8 +45,8 @@ pub(crate) enum Role {
         context: Option<Span>,
     },
     Server {
-        /// the type of the parameter that takes the state
-        state: Option<Type>,
+        /// where the type of the state is written
+        state: Option<Span>,
         /// where the `&WorkerInfo` is written
         caller: Option<Span>,
     },
@@ -55,6 +55,8 @@ pub(crate) enum Role {
 pub(crate) struct Argument {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
+    /// Its name as people read it: `_` has another one in the generated code.
+    pub(crate) shown: String,
     /// `None` only where the function is faulty.
     pub(crate) passing: Option<Passing>,
 }
@@ -179,8 +181,11 @@ fn remote_role(
     if let Some(context) = context
         && !is_shared_reference(&context.ty)
     {
-        let help = format!("write `&{}`", print(referent(&context.ty)));
-        errors.at(&context.ty, "the context is lent to the method", &help);
+        errors.at(
+            &context.ty,
+            "the context is lent to the method",
+            "write `&Context<Self>`",
+        );
     }
     (
         Role::Remote {
@@ -291,7 +296,7 @@ fn server_role(
     let caller = caller.map(|caller| caller.ty.span());
     (
         Role::Server {
-            state: Some((*first.ty).clone()),
+            state: Some(first.ty.span()),
             caller,
         },
         taken,
@@ -309,15 +314,22 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
         .then(|| Passing::of(&parameter.ty, errors))
         .flatten();
     let generated = || format_ident!("__argument_{index}", span = parameter.pat.span());
+    let mut shown = None;
     let name = match &*parameter.pat {
         Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => pat.ident.clone(),
-        Pat::Wild(_) => generated(),
+        Pat::Wild(_) => {
+            shown = Some("_".to_owned());
+            generated()
+        }
         pattern => {
-            let (pattern_text, ty) = (print(pattern), print(&parameter.ty));
-            let help = format!(
-                "write `argument: {ty}`, and take it apart in the body: \
-                 `let {pattern_text} = argument;`"
-            );
+            let ty = print(&parameter.ty);
+            let help = match pattern {
+                Pat::Ident(pat) => format!("write `{}: {ty}`", pat.ident),
+                pattern => format!(
+                    "write `argument: {ty}`, and take it apart in the body: `let {} = argument;`",
+                    print(pattern)
+                ),
+            };
             errors.at(
                 pattern,
                 "an argument that is sent needs a name, not a pattern",
@@ -327,6 +339,7 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
         }
     };
     Argument {
+        shown: shown.unwrap_or_else(|| name.unraw().to_string()),
         name,
         ty: (*parameter.ty).clone(),
         passing,
@@ -349,7 +362,7 @@ fn misplaced(parameter: &syn::PatType, role: &Role, errors: &mut Errors) -> bool
         Role::Remote { context: None, .. } if is_context(target) => errors.at(
             &parameter.ty,
             "the context stands right after the receiver",
-            &format!("make `&{}` the first parameter after `self`", print(target)),
+            "make `&Context<Self>` the first parameter after `self`",
         ),
         Role::Server { .. } if is_context(target) => errors.at(
             &parameter.ty,
@@ -383,7 +396,7 @@ fn describe(
     let with_names = list(&|argument| {
         format!(
             "{}: {}",
-            argument.name.unraw(),
+            argument.shown,
             print(without_lifetime(&argument.ty))
         )
     });

@@ -4,7 +4,7 @@ mod function;
 mod schedule;
 mod types;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::visit_mut::VisitMut;
@@ -17,7 +17,7 @@ pub(crate) use function::{Argument, Function, Role};
 pub(crate) use schedule::Schedule;
 pub(crate) use types::Passing;
 
-use crate::args::{Args, Library, Mark};
+use crate::args::{Args, Mark};
 use crate::errors::Errors;
 pub(crate) use crate::self_type::Replace;
 use crate::self_type::SelfType;
@@ -35,8 +35,7 @@ pub(crate) struct Worker {
     pub(crate) generics: Generics,
     /// The `#[cfg]`s of the block.
     pub(crate) cfgs: Vec<Attribute>,
-    pub(crate) library: Library,
-    /// The path of the library
+    /// The path of the library.
     pub(crate) krate: TokenStream,
     /// `#krate::__private`
     pub(crate) private: Path,
@@ -110,9 +109,9 @@ pub(crate) fn build(
     let cx = Cx {
         self_type: SelfType::new(&path),
         server: args.server,
-        private: private(args.library.path()),
+        private: private(&args.krate),
     };
-    Ok(worker(local, path, cx, args.library, errors))
+    Ok(worker(local, path, cx, args.krate, errors))
 }
 
 /// The type that the block is for, where a worker can be made of it.
@@ -168,7 +167,7 @@ fn worker(
     mut local: ItemImpl,
     path: Path,
     mut cx: Cx,
-    library: Library,
+    krate: TokenStream,
     errors: &mut Errors,
 ) -> Worker {
     if let Some(server) = &mut cx.server {
@@ -182,8 +181,7 @@ fn worker(
         self_ty: (*local.self_ty).clone(),
         generics: bounded(&local.generics, &local.self_ty),
         cfgs: Carried::of(&local.attrs).cfgs,
-        krate: library.path(),
-        library,
+        krate,
         private: cx.private.clone(),
         server: cx.server.clone(),
         remotes: Vec::new(),
@@ -195,7 +193,7 @@ fn worker(
     };
     let mut kept = Vec::new();
     for mut item in std::mem::take(&mut local.items) {
-        let marks = take_marks(&mut item);
+        let marks = take_marks(&mut item, errors);
         let moved = marks
             .first()
             .is_some_and(|first| worker.item(&item, first, &cx, errors));
@@ -244,11 +242,6 @@ impl Worker {
         false
     }
 
-    /// The library's hidden half, as if the user had written it at `span`.
-    pub(crate) fn private_at(&self, span: Span) -> TokenStream {
-        private(self.library.at(span)).into_token_stream()
-    }
-
     /// The text by which both sides know the worker; type parameters are for the expansion to add.
     pub(crate) fn title(&self) -> String {
         match self.generics.params.is_empty() {
@@ -260,14 +253,8 @@ impl Worker {
     }
 }
 
-fn private(krate: TokenStream) -> Path {
-    let first = krate
-        .clone()
-        .into_iter()
-        .next()
-        .map_or_else(Span::call_site, |token| token.span());
-    let private = Ident::new("__private", first);
-    syn::parse_quote!(#krate::#private)
+fn private(krate: &TokenStream) -> Path {
+    syn::parse_quote!(#krate::__private)
 }
 
 /// The generics of everything that mentions the worker.
@@ -283,7 +270,7 @@ fn bounded(generics: &Generics, self_ty: &Type) -> Generics {
     generics
 }
 
-fn take_marks(item: &mut ImplItem) -> Vec<Attribute> {
+fn take_marks(item: &mut ImplItem, errors: &mut Errors) -> Vec<Attribute> {
     let attributes = match item {
         ImplItem::Fn(item) => &mut item.attrs,
         ImplItem::Const(item) => &mut item.attrs,
@@ -291,6 +278,20 @@ fn take_marks(item: &mut ImplItem) -> Vec<Attribute> {
         ImplItem::Macro(item) => &mut item.attrs,
         _ => return Vec::new(),
     };
+    attributes.retain(|attribute| {
+        let mark = attribute
+            .path()
+            .is_ident("cfg_attr")
+            .then(|| conditional(attribute))
+            .flatten();
+        let Some(mark) = mark.filter(Mark::is_name) else {
+            return true;
+        };
+        let message = format!("`#[{mark}]` cannot depend on a condition");
+        let help = format!("write `#[{mark}]`, and `#[cfg(..)]` on the method");
+        errors.at(attribute, &message, &help);
+        false
+    });
     let (marks, others) = std::mem::take(attributes)
         .into_iter()
         .partition(|attribute| Mark::of(attribute).is_some());

@@ -16,6 +16,8 @@ pub(crate) struct Schedule {
     /// The method as it is emitted, `Self` already replaced.
     pub(crate) item: ImplItemFn,
     pub(crate) is_async: bool,
+    /// There is a mistake in it: nothing but its signature is left.
+    pub(crate) faulty: bool,
     /// Whether it returns a `Result`.
     pub(crate) fallible: bool,
     /// Whether it takes anything but `&self`.
@@ -59,7 +61,8 @@ impl Schedule {
         item.attrs.retain(|attribute| Mark::of(attribute).is_none());
         cx.self_type
             .replace(&mut item, Replace::visit_impl_item_fn_mut);
-        if errors.count() > before {
+        let faulty = errors.count() > before;
+        if faulty {
             // Callers find it, and what its body makes of the mistake stays unsaid.
             if item.sig.receiver().is_none() || item.sig.variadic.is_some() {
                 return None;
@@ -86,6 +89,7 @@ impl Schedule {
         Some(Schedule {
             carried: Carried::of(&item.attrs),
             is_async: sig.asyncness.is_some(),
+            faulty,
             fallible: returned.is_some_and(is_result),
             takes_arguments: !arguments.is_empty(),
             signature,

@@ -1,0 +1,14 @@
+//! What the attribute accepts, and what it says of everything else.
+//!
+//! `TRYBUILD=overwrite cargo test -p dp-macros --test ui` writes the expected messages anew: read
+//! them before you keep them.
+
+#[test]
+fn workers_of_every_kind_compile_and_describe_themselves() {
+    trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
+}
+
+#[test]
+fn mistakes_are_reported_where_they_are() {
+    trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
+}

@@ -1,0 +1,25 @@
+#![allow(unused)]
+
+use dp_core::distributed_worker;
+
+pub struct State;
+
+pub struct Worker;
+
+#[distributed_worker(server = State)]
+impl Worker {
+    #[on_server]
+    fn forgotten(text: &str) {}
+
+    #[on_server]
+    async fn fine(state: &State) {}
+}
+
+struct Private;
+
+pub struct Public;
+
+#[distributed_worker(server = Private)]
+impl Public {}
+
+fn main() {}
