@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -61,12 +62,22 @@ struct TextArgs {
     top: usize,
 }
 
-fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // One line, with what caused it; `main`'s own way takes several.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.role {
         None => block_on(here(cli.here)),
         Some(Role::Server { server, text }) => block_on(lead(server, text)),
-        Some(Role::Client(client)) => client.main(|_info| WordCounter),
+        Some(Role::Client(client)) => client.run(|_info| WordCounter),
     }
 }
 
