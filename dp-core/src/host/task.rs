@@ -1,7 +1,7 @@
 //! One call on one worker, from its place in the queue to its reply.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Instant;
@@ -59,6 +59,8 @@ pub(super) struct Task<W: DistributedWorker> {
     deadline: Option<tokio::time::Instant>,
     turn: Turn,
     ended: AtomicU8,
+    /// It listened for its cancellation when that came: it sees to its own end.
+    left_alone: AtomicBool,
     stage: Mutex<Stage>,
     cancel: Arc<CancelSignal>,
     started: OnceLock<Instant>,
@@ -93,6 +95,7 @@ impl<W: DistributedWorker> Task<W> {
             deadline,
             turn: Turn::queued(),
             ended: AtomicU8::new(0),
+            left_alone: AtomicBool::new(false),
             stage: Mutex::new(Stage::Waiting(arguments)),
             cancel: Arc::default(),
             started: OnceLock::new(),
@@ -139,6 +142,7 @@ impl<W: DistributedWorker> Task<W> {
     pub(super) fn end(self: &Arc<Self>, why: Ended) {
         let first = self.ended.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
+            self.left_alone.store(self.cancel.has_listeners(), Ordering::SeqCst);
             self.cancel.cancel();
             self.wake_up();
         }
@@ -260,7 +264,11 @@ impl<W: DistributedWorker> Task<W> {
 
     /// Whether the call has ended, and the method does not see to its own end.
     fn given_up(&self) -> Option<Ended> {
-        Ended::load(&self.ended).filter(|_| !self.cancel.has_listeners())
+        let why = Ended::load(&self.ended)?;
+        if self.cancel.has_listeners() {
+            self.left_alone.store(true, Ordering::SeqCst);
+        }
+        (!self.left_alone.load(Ordering::SeqCst)).then_some(why)
     }
 
     /// Drops the method, and with it its hold on the worker. What the user's values do when they
