@@ -24,7 +24,8 @@ use crate::{Broadcast, Call};
     message = "`{Self}` can't be an argument of a remote method",
     label = "can't be sent",
     note = "an argument is `Serialize + DeserializeOwned + Send + 'static`: derive \
-            `serde::Serialize` and `serde::Deserialize` for it"
+            `serde::Serialize` and `serde::Deserialize` for a type of your own; a type parameter \
+            needs these bounds"
 )]
 pub trait Argument: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -35,7 +36,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Argument for T {}
     message = "`{Self}` can't be the result of a remote method",
     label = "can't be sent",
     note = "a result is `Serialize + DeserializeOwned + Send + 'static`: derive \
-            `serde::Serialize` and `serde::Deserialize` for it"
+            `serde::Serialize` and `serde::Deserialize` for a type of your own; a type parameter \
+            needs these bounds"
 )]
 pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -88,6 +90,28 @@ pub trait CanBeError {
 #[diagnostic::do_not_recommend]
 impl<E: MethodError> CanBeError for E {
     type Itself = E;
+}
+
+/// What can be a worker.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a distributed worker",
+    label = "a worker is `Send + Sync + 'static`",
+    note = "share in an `Arc` instead of an `Rc`, and change by `&mut self` or in a `Mutex` instead \
+            of a cell"
+)]
+pub trait Worker: Send + Sync + 'static {}
+
+impl<W: Send + Sync + 'static> Worker for W {}
+
+/// Names a worker's type, once it is known to be one.
+pub trait CanBeWorker {
+    /// The type.
+    type Itself: Worker;
+}
+
+#[diagnostic::do_not_recommend]
+impl<W: Worker> CanBeWorker for W {
+    type Itself = W;
 }
 
 /// The parts of a `Result`, however it is spelled.

@@ -49,7 +49,15 @@ impl Args {
         if seen.contains(&key) {
             errors.at(&key, &format!("`{key}` is given twice"), "");
         }
-        if key == "crate" {
+        if (key == "crate" || key == "server") && !input.peek(Token![=]) {
+            let what = if key == "crate" {
+                "path::to::dp_core"
+            } else {
+                "State"
+            };
+            let help = format!("write `{key} = {what}`");
+            errors.at(&key, &format!("`{key}` needs a value"), &help);
+        } else if key == "crate" {
             input.parse::<Token![=]>()?;
             if let Some(text) = input.parse::<Option<LitStr>>()? {
                 let help = format!("write it without the quotes: `crate = {}`", text.value());

@@ -146,7 +146,10 @@ fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenSt
         .iter()
         .filter(|one| !one.faulty)
         .map(|one| arm(worker, one, &numbers));
+    // It says once that the worker is not `Send`, in place of each future that takes it along.
+    let checked = checked(worker, &worker.self_ty, "CanBeWorker");
     quote! {
+        let _: ::core::marker::PhantomData<#checked>;
         match #call.method() {
             #(#arms)*
             #method => #private::unknown_method(#method),
@@ -296,13 +299,21 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
         RunKind::Schedule { is_async, fallible } => {
             let wait = is_async.then(|| quote_spanned!(span=> .await));
             let done = Ident::new(if *fallible { "run_result" } else { "run_done" }, span);
-            // The future outlives this borrow.
+            // The future outlives this borrow. It is boxed where it has the place of the schedule in
+            // the user's source, for the compiler to say there if it is not `Send`.
+            let future_name = hygienic("future", Span::call_site());
             let future = quote_spanned! {span=>
-                (async move { #private::#done(<#master_type #types>::#name(&#master) #wait) })
+                ::std::boxed::Box::pin(async move {
+                    #private::#done(<#master_type #types>::#name(&#master) #wait)
+                })
             };
             quote! {{
                 let #master = ::core::clone::Clone::clone(#master);
-                #private::Run::schedule #future
+                let #future_name: ::core::pin::Pin<::std::boxed::Box<
+                    dyn ::core::future::Future<Output = #private::RunResult>
+                        + ::core::marker::Send
+                >> = #future;
+                #private::Run::schedule(#future_name)
             }}
         }
     }

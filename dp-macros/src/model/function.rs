@@ -6,11 +6,13 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
 use syn::{
-    Attribute, FnArg, GenericParam, Generics, Ident, ImplItemFn, Pat, ReceiverKind, Safety,
-    Signature, Type, Visibility,
+    Attribute, FnArg, GenericParam, Generics, Ident, ImplItemFn, Pat, ReceiverKind, ReturnType,
+    Safety, Signature, Type, Visibility,
 };
 
-use super::types::{Output, Passing, is_context, is_shared_reference, is_worker_info, referent};
+use super::types::{
+    Output, Passing, is_context, is_shared_reference, is_worker_info, no_result, referent,
+};
 use super::{Carried, Cx};
 use crate::args::{self, Mark};
 use crate::errors::Errors;
@@ -93,6 +95,9 @@ impl Function {
             .skip(taken)
             .map(|(index, parameter)| argument(index, parameter, &role, errors))
             .collect();
+        if typed_error && matches!(sig.output, ReturnType::Default) {
+            no_result(&sig.ident, errors);
+        }
         let output = Output::of(&sig.output, typed_error, &cx.private, errors);
         let output = output.filter(|_| sig.variadic.is_none())?;
         let (signature, types) = describe(&sig, &role, &arguments, typed_error);
@@ -221,7 +226,7 @@ pub(super) fn receiver_of(item: &ImplItemFn, mark: Mark, errors: &mut Errors) ->
     };
     match exclusive {
         None => {
-            let message = format!("a `{}` method borrows `self`", mark.name());
+            let message = format!("a `{}` method can only borrow `self`", mark.name());
             errors.at(receiver, &message, &format!("write {choice}"));
         }
         Some(true) if mark == Mark::Schedule => errors.at(
@@ -387,8 +392,8 @@ fn describe(
     typed_error: bool,
 ) -> (String, String) {
     let returned = match &sig.output {
-        syn::ReturnType::Default => String::new(),
-        syn::ReturnType::Type(_, ty) => format!(" -> {}", print(ty)),
+        ReturnType::Default => String::new(),
+        ReturnType::Type(_, ty) => format!(" -> {}", print(ty)),
     };
     let list = |one: &dyn Fn(&Argument) -> String| {
         arguments.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,6 @@
 //! What the types of arguments and results say about how they travel.
 
+use quote::ToTokens;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
     GenericArgument, Lifetime, Path, PathArguments, PathSegment, ReturnType, Type, TypeReference,
@@ -253,11 +254,7 @@ impl Output {
         let before = errors.count();
         let fallible = is_result(ty);
         if typed_error && !fallible {
-            errors.at(
-                ty,
-                "`typed_error` is for a method that returns a `Result`",
-                "write `#[remote]`, or return `Result<T, E>`",
-            );
+            no_result(ty, errors);
         }
         Owned {
             errors,
@@ -285,6 +282,15 @@ impl Output {
             ),
         })
     }
+}
+
+/// Says that `typed_error` has nothing to do where `culprit` is.
+pub(crate) fn no_result(culprit: impl ToTokens, errors: &mut Errors) {
+    errors.at(
+        culprit,
+        "`typed_error` is for a method that returns a `Result`",
+        "write `#[remote]`, or return `Result<T, E>`",
+    );
 }
 
 /// Whether `ty` is called `Result`: `anyhow::Result<T>` and `io::Result<T>` are, too.
