@@ -55,6 +55,10 @@ impl<W: DistributedWorker> Client<W> {
             return Err(ClientError::NoWorkers);
         }
         let id = WorkerId::new(id.unwrap_or_else(default_id))?;
+        if workers > 1 {
+            // The longest id among the workers' must be one too.
+            WorkerId::new(format!("{id}/{workers}"))?;
+        }
         let host = Host::new(id.to_string(), workers, limits, runtime, constructor);
         Ok(Self {
             id,
@@ -111,28 +115,20 @@ impl<W: DistributedWorker> Client<W> {
                     tracing::info!("the server at {server} said quit");
                     return Ok(());
                 }
-                Err(error) if error.joined() => {
-                    return Err(ClientError::Lost {
-                        server,
-                        source: error,
-                    });
-                }
-                // It went away, or had no room, before it answered: as good as not reached.
                 Err(HostError::Lost { reason }) => {
-                    attempts
-                        .failed(io::Error::new(io::ErrorKind::ConnectionReset, reason))
-                        .await?;
+                    return Err(ClientError::Lost { server, reason });
                 }
-                Err(error @ HostError::Refused { .. }) => {
-                    return Err(ClientError::Refused {
-                        server,
-                        source: error,
-                    });
+                Err(HostError::Refused { reason }) => {
+                    return Err(ClientError::Refused { server, reason });
+                }
+                // It went away, or is stuck, before it answered: as good as not reached.
+                Err(error @ (HostError::Ended { .. } | HostError::TimedOut { .. })) => {
+                    attempts.failed(io::Error::other(error)).await?;
                 }
                 Err(error) => {
                     return Err(ClientError::Protocol {
                         server,
-                        source: error,
+                        reason: error.to_string(),
                     });
                 }
             }
@@ -197,28 +193,28 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The server does not want this client, for a reason that does not pass: do not try again.
-    #[error("the server at {server} refused this client")]
+    #[error("the server at {server} refused this client: {reason}")]
     Refused {
         /// The address, as it was given.
         server: String,
         /// Why.
-        source: HostError,
+        reason: String,
     },
     /// The connection ended, and the server had not said quit.
-    #[error("the server at {server} is lost")]
+    #[error("the server at {server} is lost: {reason}")]
     Lost {
         /// The address, as it was given.
         server: String,
-        /// How.
-        source: HostError,
+        /// How it ended.
+        reason: String,
     },
     /// What answered is no dp server, or one of another version.
-    #[error("cannot join the server at {server}")]
+    #[error("cannot join the server at {server}: {reason}")]
     Protocol {
         /// The address, as it was given.
         server: String,
         /// What it was instead.
-        source: HostError,
+        reason: String,
     },
 }
 

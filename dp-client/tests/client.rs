@@ -15,19 +15,19 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 #[derive(Debug, Default)]
-pub struct Greeter {
+struct Greeter {
     name: String,
 }
 
 #[distributed_worker]
 impl Greeter {
     #[remote]
-    pub async fn greet(&mut self, ctx: &Context<Self>, name: &str) -> String {
+    async fn greet(&mut self, ctx: &Context<Self>, name: &str) -> String {
         format!("{} of {} greets {name}", ctx.worker().id(), self.name)
     }
 
     #[remote]
-    pub fn fail(&mut self) {
+    fn fail(&mut self) {
         self.name.clear();
         panic!("on purpose");
     }
@@ -40,13 +40,6 @@ async fn server(workers: usize) -> Server<Greeter> {
         .start()
         .await
         .unwrap()
-}
-
-fn error_text(error: &ClientError) -> String {
-    let source = std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    format!("{error}: {source}")
 }
 
 #[tokio::test]
@@ -126,7 +119,7 @@ async fn it_gives_up_after_the_time_that_it_is_given() {
         .connect_for(Duration::from_millis(300));
     let error = soon("giving up", client.run()).await.unwrap_err();
     assert!(matches!(error, ClientError::NotReached { .. }), "{error:?}");
-    assert!(error_text(&error).contains(&address.to_string()), "{error}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
 
 #[tokio::test]
@@ -143,7 +136,7 @@ async fn an_id_that_is_taken_is_refused() {
     let second = Client::<Greeter>::builder().server(address).id("c1").run();
     let error = soon("a refusal", second).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { .. }), "{error:?}");
-    assert!(error_text(&error).contains("c1"), "{}", error_text(&error));
+    assert!(error.to_string().contains("c1"), "{error}");
 }
 
 #[tokio::test]
@@ -198,7 +191,7 @@ async fn a_server_that_vanishes_is_lost() {
     drop(server);
     let error = soon("the loss", client).await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
-    assert!(error_text(&error).contains(&address), "{error}");
+    assert!(error.to_string().contains(&address), "{error}");
 }
 
 #[tokio::test]

@@ -214,7 +214,11 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         S: StateGiven<W>,
     {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let fleet = Fleet::<W>::new(self.settings.limits.clone(), self.state.into_state());
+        let fleet = Fleet::<W>::new(
+            self.settings.limits.clone(),
+            self.state.into_state(),
+            tokio::runtime::Handle::current(),
+        );
         if let Some(hz) = self.settings.frequency {
             fleet.set_frequency(hz)?;
         }

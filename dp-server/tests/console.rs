@@ -258,7 +258,7 @@ async fn workers_are_listed_with_address_version_and_what_they_do() {
     let mut typist = Typist::at(server);
     typist.until("ready to run").await;
     let busy = master.workers()[1].linger(60_000);
-    let busy = tokio::spawn(async move { busy.await });
+    let busy = tokio::spawn(busy.into_future());
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     typist.types("/workers\n").await;
     let lines = [typist.reads().await.unwrap(), typist.reads().await.unwrap()];

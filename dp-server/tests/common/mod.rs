@@ -1,15 +1,12 @@
 //! Workers, clients and a console's other end, for the tests of this folder.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::time::Duration;
 
 use dp_client::{Client, ClientError};
 use dp_core::{Context, DistributedWorker, distributed_worker};
 use dp_server::{ConsoleError, Server};
-use tokio::io::{
-    AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, SimplexStream,
-    WriteHalf, duplex, simplex,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -164,7 +161,7 @@ pub async fn server<W: DistributedWorker<Server = ()>>(workers: usize) -> Server
 
 /// The person at a console.
 pub struct Typist {
-    input: Option<WriteHalf<SimplexStream>>,
+    input: Option<DuplexStream>,
     output: Lines<BufReader<DuplexStream>>,
     console: JoinHandle<Result<(), ConsoleError>>,
 }
@@ -172,8 +169,7 @@ pub struct Typist {
 impl Typist {
     /// Sits down at the console of `server`, which is shut down when the console ends.
     pub fn at<W: DistributedWorker>(server: Server<W>) -> Self {
-        let (from_us, input): (_, WriteHalf<SimplexStream>) = simplex(256 * 1024);
-        let from_us: ReadHalf<SimplexStream> = from_us;
+        let (input, from_us) = duplex(256 * 1024);
         let (to_us, output) = duplex(64 * 1024);
         let console = tokio::spawn(async move {
             let outcome = server.console(from_us, to_us).await;
@@ -237,12 +233,7 @@ impl Typist {
     }
 
     /// Stops listening to what the console says.
-    pub fn turns_away(
-        self,
-    ) -> (
-        WriteHalf<SimplexStream>,
-        JoinHandle<Result<(), ConsoleError>>,
-    ) {
+    pub fn turns_away(self) -> (DuplexStream, JoinHandle<Result<(), ConsoleError>>) {
         (self.input.unwrap(), self.console)
     }
 }
