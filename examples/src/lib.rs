@@ -1,2 +1,5 @@
-//! The code in the project's README, compiled and run as documentation tests.
-#![doc = include_str!("../../README.md")]
+//! Holds the code in the project's README as documentation tests; the example is `quickstart`.
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

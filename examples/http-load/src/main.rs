@@ -7,8 +7,7 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 use dp_client::ClientArgs;
 use dp_server::{Server, ServerArgs};
 use http_load::site::Site;
@@ -47,9 +46,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Waits for workers on other machines, has them load the URL, prints the table, sends them home
+    // There is no console, no log, and nothing that starts one after another.
+    #[command(
+        mut_arg("output", hidden),
+        mut_arg("frequency", hidden),
+        mut_arg("verbose", hidden)
+    )]
     Server {
         #[command(flatten)]
         server: ServerArgs,
+        /// What to load, http:// only; the workers have to reach it
+        #[arg(long, value_name = "URL", help_heading = "Load")]
+        url: String,
         #[command(flatten)]
         load: LoadArgs,
     },
@@ -62,6 +70,9 @@ struct Here {
     /// Worker processes on this machine [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+    /// What to load, http:// only [default: a small site that this program serves itself]
+    #[arg(long, value_name = "URL", help_heading = "Load")]
+    url: Option<String>,
     #[command(flatten)]
     load: LoadArgs,
 }
@@ -69,9 +80,6 @@ struct Here {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Load")]
 struct LoadArgs {
-    /// What to load, http:// only [default: a small site that this program serves itself]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
     /// How many requests, over all workers
     #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
     requests: NonZeroU64,
@@ -81,8 +89,9 @@ struct LoadArgs {
     /// How many connections, over all workers; each worker has at least one
     #[arg(short, long, value_name = "N", default_value = "50")]
     connections: NonZeroU64,
-    /// Requests for each second, over all workers; a request that had to wait for a free connection
-    /// counts from when it was due [default: as fast as it goes]
+    /// Requests for each second, over all workers [default: as fast as it goes]
+    ///
+    /// The latency of a request that had to wait for a free connection counts from when it was due.
     #[arg(short = 'q', long, value_name = "HZ", value_parser = rate)]
     rate: Option<f64>,
     /// How long one request may take
@@ -105,11 +114,15 @@ struct LoadArgs {
     body: String,
 }
 
+fn hidden(argument: Arg) -> Arg {
+    argument.hide(true)
+}
+
 fn duration(text: &str) -> anyhow::Result<Duration> {
-    let duration: jiff::SignedDuration = text.parse()?;
-    let duration = Duration::try_from(duration).context("a time cannot be negative")?;
-    ensure!(duration > Duration::ZERO, "a time has to be above zero");
-    Ok(duration)
+    let duration = text.parse::<jiff::SignedDuration>().ok();
+    let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
+    let duration = duration.filter(|duration| *duration > Duration::ZERO);
+    duration.context("a time is above zero and has a unit, such as 500ms, 10s or 2m")
 }
 
 fn rate(text: &str) -> anyhow::Result<f64> {
@@ -153,40 +166,45 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.role {
-        None => finish(here(cli.here)),
-        Some(Role::Server { server, load }) => finish(lead(server, load)),
+        None => block_on(here(cli.here)),
+        Some(Role::Server { server, url, load }) => block_on(lead(server, url, load)),
         Some(Role::Client(client)) => client.run(|_info| Loader),
     }
 }
 
-/// Carries it out, and prints the report; fails when that is not complete.
-fn finish(load: impl Future<Output = anyhow::Result<Report>>) -> anyhow::Result<()> {
-    let report = tokio::runtime::Runtime::new()?.block_on(load)?;
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(work)
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     write!(output, "{report}")?;
     output.flush()?;
+    Ok(())
+}
+
+fn expect_complete(report: &Report) -> anyhow::Result<()> {
     ensure!(
         report.complete(),
-        "the load is not complete: workers were lost or failed"
+        "the load is not complete: not every worker did its share"
     );
     Ok(())
 }
 
 /// Everything on this machine: the master in this process, each worker in a process of its own.
-async fn here(here: Here) -> anyhow::Result<Report> {
-    let mut load = here.load;
+async fn here(here: Here) -> anyhow::Result<()> {
     let workers = here
         .workers
         .or_else(|| std::thread::available_parallelism().ok());
     let workers = workers.map_or(1, NonZeroUsize::get);
-    let (url, _site) = match load.url.take() {
+    let (url, _site) = match here.url {
         Some(url) => (url, None),
         None => {
             let site = Site::start().await.context("cannot serve a site to load")?;
             (site.url(), Some(site))
         }
     };
-    let plan = load.plan(url)?;
+    let plan = here.load.plan(url)?;
 
     let server = Server::<Loader>::builder()
         .bind("127.0.0.1:0")
@@ -200,26 +218,24 @@ async fn here(here: Here) -> anyhow::Result<Report> {
         () = tokio::time::sleep(READY_WITHIN) => bail!("no worker processes within {READY_WITHIN:?}"),
     };
     let report = master.attack(&plan).await?;
+    // First of all: what goes wrong from now on takes nothing away from it.
+    print(&report)?;
     server.shutdown().await?;
-    clients.expect_success().await?;
-    Ok(report)
+    let ended = clients.expect_success().await;
+    // Of a worker that was lost, the report knows more than the process's status.
+    expect_complete(&report).and(ended)
 }
 
 /// The master of workers on other machines.
-async fn lead(server: ServerArgs, mut load: LoadArgs) -> anyhow::Result<Report> {
-    let Some(url) = load.url.take() else {
-        // This machine's loopback, the default, would be another one on each worker's machine.
-        Cli::command()
-            .error(ErrorKind::MissingRequiredArgument, "`server` needs --url")
-            .exit()
-    };
+async fn lead(server: ServerArgs, url: String, load: LoadArgs) -> anyhow::Result<()> {
     let plan = load.plan(url)?;
     let server = server.builder::<Loader>().start().await?;
     eprintln!("waiting for workers at {}", server.local_addr());
     let master = server.ready().await?;
     let report = master.attack(&plan).await?;
+    print(&report)?;
     server.shutdown().await?;
-    Ok(report)
+    expect_complete(&report)
 }
 
 /// This program's worker processes. They are killed when this is dropped.
@@ -272,6 +288,7 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 use dp_client::ClientArgs;
 use dp_core::MasterWorker;
 use dp_server::ServerArgs;
@@ -31,6 +31,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Waits for workers on other machines, has them count, prints the table, sends them home
+    // There is no console, no log, and nothing that starts one after another.
+    #[command(
+        mut_arg("output", hidden),
+        mut_arg("frequency", hidden),
+        mut_arg("verbose", hidden)
+    )]
     Server {
         #[command(flatten)]
         server: ServerArgs,
@@ -60,6 +66,10 @@ struct TextArgs {
     /// How many words to show, the most frequent first
     #[arg(long, value_name = "N", default_value = "20")]
     top: usize,
+}
+
+fn hidden(argument: Arg) -> Arg {
+    argument.hide(true)
 }
 
 fn main() -> ExitCode {
