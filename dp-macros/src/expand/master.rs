@@ -18,7 +18,7 @@ fn inner(expansion: &Expansion) -> TokenStream {
 
 pub(super) fn item(expansion: &Expansion) -> TokenStream {
     let docs = format!(
-        "Calls to every `{}` of a group: its `#[remote]` methods, each of which returns a \
+        " Calls to every `{}` of a group: its `#[remote]` methods, each of which returns a \
          `Broadcast`, and its `#[schedule]` methods.",
         expansion.worker.name
     );
@@ -35,7 +35,10 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
 pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
     let Expansion { worker, master, .. } = expansion;
     let Worker {
-        cfgs, schedules, ..
+        cfgs,
+        allows,
+        schedules,
+        ..
     } = worker;
     if schedules.is_empty() {
         return None;
@@ -44,6 +47,7 @@ pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
     let methods = schedules.iter().map(|schedule| &schedule.item);
     Some(quote! {
         #(#cfgs)*
+        #(#allows)*
         #[allow(dead_code, missing_docs, private_bounds, private_interfaces, unreachable_pub)]
         impl #impls #master #types #clause {
             #(#methods)*

@@ -110,3 +110,6 @@ impl ToTokens for Expansion<'_> {
 fn hygienic(name: &str, at: Span) -> Ident {
     Ident::new(name, Span::mixed_site().located_at(at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ fn inner(expansion: &Expansion) -> TokenStream {
 
 pub(super) fn item(expansion: &Expansion) -> TokenStream {
     let docs = format!(
-        "Calls to one `{}`, wherever it lives: its `#[remote]` methods, each of which returns a \
+        " Calls to one `{}`, wherever it lives: its `#[remote]` methods, each of which returns a \
          `Call`.",
         expansion.worker.name
     );

@@ -20,7 +20,7 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
         return TokenStream::new();
     }
     let docs = format!(
-        "Calls from a `{}` to its server: the `#[on_server]` functions, each of which returns a \
+        " Calls from a `{}` to its server: the `#[on_server]` functions, each of which returns a \
          `Call`.",
         expansion.worker.name
     );

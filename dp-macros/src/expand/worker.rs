@@ -142,6 +142,9 @@ fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenSt
     let private = &worker.private;
     let numbers = stub::methods(numbers);
     let [call, method] = ["call", "method"].map(|name| hygienic(name, Span::call_site()));
+    if functions.iter().all(|one| one.faulty) {
+        return quote!(#private::unknown_method(#call.method()));
+    }
     let arms = functions
         .iter()
         .filter(|one| !one.faulty)

@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) generics: Generics,
     /// The `#[cfg]`s of the block.
     pub(crate) cfgs: Vec<Attribute>,
+    /// The `#[allow]`s of the block, for what moves out of it.
+    pub(crate) allows: Vec<Attribute>,
     /// The path of the library.
     pub(crate) krate: TokenStream,
     /// `#krate::__private`
@@ -181,6 +183,12 @@ fn worker(
         self_ty: (*local.self_ty).clone(),
         generics: bounded(&local.generics, &local.self_ty),
         cfgs: Carried::of(&local.attrs).cfgs,
+        allows: local
+            .attrs
+            .iter()
+            .filter(|one| one.path().is_ident("allow"))
+            .cloned()
+            .collect(),
         krate,
         private: cx.private.clone(),
         server: cx.server.clone(),

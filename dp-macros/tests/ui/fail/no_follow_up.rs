@@ -19,12 +19,12 @@ impl Worker {
 
     #[remote]
     pub async fn calls_the_server(&self, ctx: &Context<Self>) -> anyhow::Result<u8> {
-        Ok(ctx.server().answer().await?)
+        Ok(ctx.server().answer([1]).await?)
     }
 
     #[on_server]
-    fn answer<const N: usize>(_state: &State) -> u8 {
-        42
+    fn answer<const N: usize>(_state: &State, numbers: [u8; N]) -> u8 {
+        numbers[0]
     }
 
     #[schedule]

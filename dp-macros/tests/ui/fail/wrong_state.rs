@@ -15,11 +15,4 @@ impl Worker {
     async fn fine(state: &State) {}
 }
 
-struct Private;
-
-pub struct Public;
-
-#[distributed_worker(server = Private)]
-impl Public {}
-
 fn main() {}

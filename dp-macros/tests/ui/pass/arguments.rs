@@ -101,6 +101,25 @@ impl Worker {
 
 fn is<T>(_: T) {}
 
+/// Every form of argument arrives as it was sent.
+#[tokio::main(flavor = "current_thread")]
+async fn call_them() {
+    let master = dp_core::MasterWorker::<Worker>::in_process(1, |_info| Worker);
+    let one = &master.workers()[0];
+    let map = HashMap::from([(1, String::new()), (2, String::new())]);
+    let items = [String::new(), String::from("b"), String::from("c")];
+    let sum = one.forms("owned!".to_owned(), "text", &[0; 5], &items, &map).await.unwrap();
+    assert_eq!(sum, 6 + 4 + 5 + 3 + 2);
+    assert_eq!(one.named("text", &[0; 4]).await.unwrap(), 8);
+    assert_eq!(one.clashes(1, 2, 3, 4, 5, 6, 7).await.unwrap(), 28);
+    assert_eq!(one.unused(1, 2, "", 3).await.unwrap(), 2);
+    assert_eq!(one.r#match(1).await.unwrap(), (1,));
+    assert_eq!(one.typed().await.unwrap(), Ok(1));
+    assert_eq!(one.alias().await.unwrap(), Ok(1));
+    one.io().await.unwrap();
+    one.boxed().await.unwrap();
+}
+
 /// Their types are these.
 pub fn types(one: &dp_core::RemoteWorker<Worker>) {
     let text = String::from("text");
@@ -117,7 +136,7 @@ pub fn types(one: &dp_core::RemoteWorker<Worker>) {
 }
 
 fn main() {
-    let _ = Worker;
+    call_them();
     let contract = <Worker as dp_core::DistributedWorker>::contract();
     let signature = |at: usize| contract.methods[at].signature;
     assert_eq!(

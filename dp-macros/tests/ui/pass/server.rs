@@ -60,9 +60,20 @@ impl Quiet {
     fn nothing(&self) {}
 }
 
-fn main() {
-    let master = MasterWorker::<Crawler>::in_process_with(UrlFeed::default(), 2, |_info| Crawler);
+/// Two workers share what there is to do.
+#[tokio::main(flavor = "current_thread")]
+async fn run_it() {
+    let urls = ["a", "bc", "def"].map(String::from);
+    let feed = UrlFeed { urls: Mutex::new(urls.into()) };
+    let master = MasterWorker::<Crawler>::in_process_with(feed, 2, |_info| Crawler);
+    assert_eq!(master.left(), 3);
+    let fetched = master.run().await.unwrap().into_values();
+    assert_eq!(fetched.iter().sum::<u64>(), 6);
     assert_eq!(master.left(), 0);
+}
+
+fn main() {
+    run_it();
     let _ = MasterWorker::<Quiet>::in_process_with(UrlFeed::default(), 1, |_| Quiet);
     let contract = <Crawler as dp_core::DistributedWorker>::contract();
     assert_eq!(
