@@ -10,11 +10,11 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use dp_client::Client;
 use dp_core::{Context, distributed_worker};
 use dp_server::Server;
@@ -73,28 +73,27 @@ fn leibniz(from: u64, to: u64) -> f64 {
 
 // ---- the three kinds of process ------------------------------------------------------------------
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => show(),
         ["server"] => server(),
         ["client", address, id] => client(address, id),
-        _ => bail!("usage: quickstart"),
+        _ => Err(anyhow!("it takes no arguments")),
+    };
+    if let Err(error) = result {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
 /// The server process: its console is its standard input and output.
 fn server() -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        let server = Server::<Pi>::builder()
-            .bind("127.0.0.1:0")
-            .workers(CLIENTS)
-            .start()
-            .await?;
+        let server = Server::<Pi>::builder().bind("127.0.0.1:0").workers(CLIENTS).start().await?;
         println!("{LISTENING}{}", server.local_addr());
-        server
-            .console(tokio::io::stdin(), tokio::io::stdout())
-            .await?;
+        server.console(tokio::io::stdin(), tokio::io::stdout()).await?;
         server.shutdown().await?;
         Ok(())
     })
@@ -117,9 +116,7 @@ fn show() -> anyhow::Result<()> {
     let (input, output) = processes.start_server()?;
     let mut console = Console::new(input, output, deadline);
     let first = console.line()?;
-    let address = first
-        .strip_prefix(LISTENING)
-        .context("the server did not say its address")?;
+    let address = first.strip_prefix(LISTENING).context("the server did not say its address")?;
     println!("  server  process {}, at {address}", processes.last_id());
     for number in 1..=CLIENTS {
         processes.start_client(address, number)?;
@@ -134,10 +131,7 @@ fn show() -> anyhow::Result<()> {
     let lines = console.until("ok")?;
     let found = check(&lines)?;
 
-    println!(
-        "\nThat is pi to within {:.0e}. We type:\n",
-        (found - std::f64::consts::PI).abs()
-    );
+    println!("\nThat is pi to within {:.0e}. We type:\n", (found - std::f64::consts::PI).abs());
     console.say("/quit")?;
     // Not only /quit, also the end of its input lets a server go: none stays behind.
     console.hang_up();
@@ -159,23 +153,13 @@ fn check(lines: &[String]) -> anyhow::Result<f64> {
         let count = results.iter().filter(|fields| fields[0] == id).count();
         ensure!(count == 2, "{id} recorded {count} results instead of 2");
     }
-    ensure!(
-        results.len() == 2 * CLIENTS,
-        "{} results instead of {}",
-        results.len(),
-        2 * CLIENTS
-    );
+    ensure!(results.len() == 2 * CLIENTS, "{} results instead of {}", results.len(), 2 * CLIENTS);
     let found = results
         .iter()
         .find_map(|fields| fields[2].strip_prefix("together: pi = "))
         .context("nobody says what pi is")?;
-    let found: f64 = found
-        .parse()
-        .with_context(|| format!("{found:?} is not a number"))?;
-    ensure!(
-        (found - std::f64::consts::PI).abs() < 1e-6,
-        "{found} is not pi"
-    );
+    let found: f64 = found.parse().with_context(|| format!("{found:?} is not a number"))?;
+    ensure!((found - std::f64::consts::PI).abs() < 1e-6, "{found} is not pi");
     Ok(found)
 }
 
@@ -199,10 +183,7 @@ struct Processes(Vec<(String, Child)>);
 impl Processes {
     fn start_server(&mut self) -> anyhow::Result<(ChildStdin, ChildStdout)> {
         let mut command = itself()?;
-        command
-            .arg("server")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.arg("server").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start the server")?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         self.0.push(("server".to_owned(), child));
@@ -213,9 +194,7 @@ impl Processes {
         let id = format!("c{number}");
         let mut command = itself()?;
         command.args(["client", address, &id]).stdin(Stdio::null());
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start client {id}"))?;
+        let child = command.spawn().with_context(|| format!("cannot start client {id}"))?;
         self.0.push((id, child));
         Ok(())
     }
@@ -242,7 +221,8 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for (_, child) in &mut self.0 {
+        // The clients first: they would complain of a lost server.
+        for (_, child) in self.0.iter_mut().rev() {
             // An error says that it has ended already, which is what is wanted.
             let _ = child.kill();
             let _ = child.wait();
@@ -251,9 +231,7 @@ impl Drop for Processes {
 }
 
 fn itself() -> anyhow::Result<Command> {
-    Ok(Command::new(
-        std::env::current_exe().context("cannot find this program")?,
-    ))
+    Ok(Command::new(std::env::current_exe().context("cannot find this program")?))
 }
 
 /// The server's console, as somebody at a keyboard sees it.
@@ -274,11 +252,7 @@ impl Console {
                 }
             }
         });
-        Self {
-            input: Some(input),
-            lines,
-            deadline,
-        }
+        Self { input: Some(input), lines, deadline }
     }
 
     fn say(&mut self, command: &str) -> anyhow::Result<()> {
@@ -344,27 +318,12 @@ mod tests {
     fn a_missing_or_wrong_result_is_noticed() {
         let result = |id: usize, text: &str| format!("c{id}\t20260102-030405\t{text}");
         let mut lines: Vec<String> = (1..=CLIENTS)
-            .flat_map(|id| {
-                [
-                    result(id, "the terms"),
-                    result(id, "together: pi = 3.14159264"),
-                ]
-            })
+            .flat_map(|id| [result(id, "the terms"), result(id, "together: pi = 3.14159264")])
             .collect();
         assert!(check(&lines).is_ok());
         lines[1] = result(1, "together: pi = 3.2");
-        assert!(
-            check(&lines)
-                .unwrap_err()
-                .to_string()
-                .contains("3.2 is not pi")
-        );
+        assert!(check(&lines).unwrap_err().to_string().contains("3.2 is not pi"));
         lines.pop();
-        assert!(
-            check(&lines)
-                .unwrap_err()
-                .to_string()
-                .contains("c4 recorded 1")
-        );
+        assert!(check(&lines).unwrap_err().to_string().contains("c4 recorded 1"));
     }
 }
