@@ -44,6 +44,12 @@ impl<T> Broadcast<T> {
         self
     }
 
+    /// The workers' records begin with it.
+    pub(crate) fn begins_run(mut self) -> Self {
+        self.pending.request_mut().begins_run = true;
+        self
+    }
+
     /// All outcomes, one for each worker: never fails.
     ///
     /// # Cancel safety

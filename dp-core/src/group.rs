@@ -174,7 +174,10 @@ impl<W: DistributedWorker> Group<W> {
     }
 
     /// Gathers what the workers have recorded, in worker order, each worker's lines in the order in
-    /// which it recorded them. They stay recorded until [`reset_results`](Self::reset_results).
+    /// which it recorded them.
+    ///
+    /// They stay recorded until [`reset_results`](Self::reset_results), or until `run` is called:
+    /// a run starts with an empty record, so that its results are its own.
     ///
     /// # Errors
     /// When a worker's results could not be had. [`gather_results`](Self::gather_results) gives
@@ -199,6 +202,11 @@ impl<W: DistributedWorker> Group<W> {
     /// When a worker could not be told.
     pub async fn reset_results(&self) -> Result<(), BroadcastError> {
         self.system::<()>(system::RESET_RESULTS).await.map(drop)
+    }
+
+    /// Drops what was recorded before the run that begins now.
+    pub(crate) fn begin_run(&self) {
+        self.system_call(system::RESET_RESULTS).send_and_forget();
     }
 
     pub(crate) fn call_all<T: DeserializeOwned + 'static>(
@@ -226,7 +234,7 @@ impl<W: DistributedWorker> Group<W> {
 }
 
 fn request(audience: Audience, payload: Payload) -> Request {
-    Request { audience, payload, timeout: None, timed: false, detached: false }
+    Request { audience, payload, timeout: None, timed: false, begins_run: false, detached: false }
 }
 
 impl<W: DistributedWorker> Stub<W> {

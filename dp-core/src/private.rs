@@ -212,6 +212,20 @@ pub fn broadcast<W: DistributedWorker, T: Value>(
     group.call_all(method, Arguments::encode(arguments))
 }
 
+/// Calls the method of every worker of a group that is named `run`: a run begins.
+pub fn broadcast_run<W: DistributedWorker, T: Value>(
+    group: &Group<W>,
+    method: u16,
+    arguments: impl FnOnce(&mut Arguments),
+) -> Broadcast<T> {
+    broadcast(group, method, arguments).begins_run()
+}
+
+/// The schedule named `run` begins: so does the record of every worker.
+pub fn begin_run<W: DistributedWorker>(group: &Group<W>) {
+    group.begin_run();
+}
+
 /// Calls a function of the server.
 pub fn call_server<W: DistributedWorker, T: Value>(
     server: &ServerHandle<W>,

@@ -195,6 +195,14 @@ impl<W: DistributedWorker> ServerInvocation<W> {
         self.arguments.value().map_err(Failure::arguments)
     }
 
+    /// Takes the next argument, which is lent to the method as a slice.
+    ///
+    /// # Errors
+    /// When it does not decode: then the method must not be called.
+    pub fn slice<T: Argument>(&mut self) -> Result<Vec<T>, Failure> {
+        self.argument()
+    }
+
     /// Checks that there are no more arguments.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 /// Gives the recorded results. Answered at once, whatever the worker is doing.
 pub(crate) const RESULTS: u16 = 0xff00;
-/// Drops the recorded results. Answered at once, whatever the worker is doing.
+/// Drops the recorded results. Carried out when it is read, whatever the worker is doing.
 pub(crate) const RESET_RESULTS: u16 = 0xff01;
 /// Does nothing, in its turn: the answer says that all calls before it have ended.
 pub(crate) const SYNCHRO: u16 = 0xff02;

@@ -1,1 +1,7 @@
-//! Under construction.
+//! The worker of the whole-system tests, and what they need to start programs and talk to them.
+
+mod process;
+mod worker;
+
+pub use process::{Client, Program, Server};
+pub use worker::{State, Subject};

@@ -19,6 +19,7 @@ use crate::link::Outbox;
 use crate::proto::deadlines::Deadlines;
 use crate::proto::gather::{Gather, RawOutcome};
 use crate::sync::lock;
+use crate::system;
 use crate::wire::{Arrive, CallHead, Cancel, FRAME_HEAD, Release, Reply, Targets, Verdict};
 
 /// A call that has not been sent yet.
@@ -28,8 +29,25 @@ pub(crate) struct Request {
     pub(crate) payload: Payload,
     pub(crate) timeout: Option<Duration>,
     pub(crate) timed: bool,
+    /// The records of those addressed are dropped first.
+    pub(crate) begins_run: bool,
     /// Nobody waits: failures are kept for the next `synchro`.
     pub(crate) detached: bool,
+}
+
+impl Request {
+    /// Drops the records of the same workers.
+    pub(crate) fn as_reset(&self) -> Self {
+        let (method, arguments) = (system::RESET_RESULTS, Ok(Bytes::new()));
+        Self {
+            audience: self.audience.clone(),
+            payload: Payload::Same(MethodCall { method, arguments, timeout: None }),
+            timeout: None,
+            timed: false,
+            begins_run: false,
+            detached: false,
+        }
+    }
 }
 
 /// What is called, with which arguments.

@@ -361,6 +361,10 @@ impl Core {
 
     /// Sends a call to everybody it addresses, or settles what can't be sent.
     pub(crate) fn send(&self, request: &Request) -> Arc<InFlight> {
+        if request.begins_run {
+            // Before the call on each connection: the client drops the records when it reads this.
+            self.send(&request.as_reset());
+        }
         let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
         match &call.audience {
             Audience::One(roster, position) => {

@@ -68,6 +68,12 @@ impl Pending {
         self.over = true;
     }
 
+    /// Sends it, and lets it go: whatever becomes of it, nobody hears.
+    pub(crate) fn send_and_forget(mut self) {
+        self.start();
+        self.over = true;
+    }
+
     fn start(&mut self) -> Arc<InFlight> {
         self.call.get_or_insert_with(|| self.fleet.send(&self.request)).clone()
     }

@@ -137,12 +137,19 @@ impl<W: DistributedWorker> Shared<W> {
         let mut ready = Vec::new();
         for slot in self.targets(&head.targets) {
             let exclusive = match head.method {
-                system::RESULTS | system::RESET_RESULTS => {
-                    self.executor.push(Arc::new(AtOnce {
+                system::RESET_RESULTS => {
+                    // Here and now: what calls behind this one record must not be dropped.
+                    slot.recorder.reset();
+                    let result = crate::__private::reply(());
+                    let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
+                    task::send_reply(link, head.call, slot.index, 0, result, false);
+                    continue;
+                }
+                system::RESULTS => {
+                    self.executor.push(Arc::new(Results {
                         slot: slot.clone(),
                         link: link.clone(),
                         call: head.call,
-                        method: head.method,
                     }));
                     continue;
                 }
@@ -284,24 +291,17 @@ impl<W: DistributedWorker> Job for Batch<W> {
     }
 }
 
-/// A call of the framework's that does not wait for the worker.
-struct AtOnce<W: DistributedWorker> {
+/// Gives what a worker has recorded, without waiting for the worker.
+struct Results<W: DistributedWorker> {
     slot: Arc<Slot<W>>,
     link: Arc<Uplink>,
     call: u64,
-    method: u16,
 }
 
-impl<W: DistributedWorker> Job for AtOnce<W> {
+impl<W: DistributedWorker> Job for Results<W> {
     fn run(self: Arc<Self>) {
-        let result = match self.method {
-            system::RESET_RESULTS => {
-                self.slot.recorder.reset();
-                crate::__private::reply(())
-            }
-            _ => crate::__private::reply(self.slot.recorder.lines()),
-        };
-        let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
+        let lines = crate::__private::reply(self.slot.recorder.lines());
+        let result = lines.map(|reply| reply.0).map_err(|failure| failure.0);
         task::send_reply(&self.link, self.call, self.slot.index, 0, result, true);
     }
 }

@@ -2,10 +2,10 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::Ident;
+use syn::{Ident, ImplItemFn, parse_quote};
 
 use super::{Expansion, hygienic, stub};
-use crate::model::Worker;
+use crate::model::{Schedule, Worker};
 
 fn field() -> Ident {
     Ident::new("__dp_group", Span::call_site())
@@ -22,29 +22,18 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
          `Broadcast`, and its `#[schedule]` methods.",
         expansion.worker.name
     );
-    stub::item(
-        expansion,
-        &expansion.master,
-        &field(),
-        &inner(expansion),
-        &docs,
-    )
+    stub::item(expansion, &expansion.master, &field(), &inner(expansion), &docs)
 }
 
 /// The schedules stand apart from the rest: their bodies are the user's, and so are their lints.
 pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
     let Expansion { worker, master, .. } = expansion;
-    let Worker {
-        cfgs,
-        allows,
-        schedules,
-        ..
-    } = worker;
+    let Worker { cfgs, allows, schedules, .. } = worker;
     if schedules.is_empty() {
         return None;
     }
     let (impls, types, clause) = worker.generics.split_for_impl();
-    let methods = schedules.iter().map(|schedule| &schedule.item);
+    let methods = schedules.iter().map(|schedule| run_begins(worker, schedule));
     Some(quote! {
         #(#cfgs)*
         #(#allows)*
@@ -55,15 +44,29 @@ pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
     })
 }
 
+/// The schedule as it is; the one named `run` begins a run first.
+fn run_begins(worker: &Worker, schedule: &Schedule) -> ImplItemFn {
+    let mut item = schedule.item.clone();
+    if item.sig.ident == "run" && !schedule.faulty {
+        let Worker { private, self_ty, .. } = worker;
+        let begin = parse_quote!(#private::begin_run::<#self_ty>(self););
+        item.block.stmts.insert(0, begin);
+    }
+    item
+}
+
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {
     let Expansion { worker, master, .. } = expansion;
     let (impls, types, clause) = worker.generics.split_for_impl();
     let numbers = stub::methods(stub::REMOTE);
     let in_process = in_process(worker);
-    let methods = worker
-        .remotes
-        .iter()
-        .map(|one| stub::method(worker, one, &field(), "broadcast", "Broadcast", &numbers));
+    let methods = worker.remotes.iter().map(|one| {
+        let function = match one.name == "run" {
+            true => "broadcast_run",
+            false => "broadcast",
+        };
+        stub::method(worker, one, &field(), function, "Broadcast", &numbers)
+    });
     let wrapper = stub::wrapper(expansion, master, &field(), &inner(expansion));
     quote! {
         impl #impls #master #types #clause {
@@ -76,13 +79,7 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
 }
 
 fn in_process(worker: &Worker) -> TokenStream {
-    let Worker {
-        krate,
-        private,
-        self_ty,
-        server,
-        ..
-    } = worker;
+    let Worker { krate, private, self_ty, server, .. } = worker;
     let [state, workers, constructor] =
         ["state", "workers", "constructor"].map(|name| hygienic(name, Span::call_site()));
     let constructor_type = quote! {

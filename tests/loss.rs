@@ -1,0 +1,58 @@
+//! Clients that die.
+
+use std::time::Duration;
+
+use dp_tests::{Client, Server};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_dp-tests-server");
+const CLIENT: &str = env!("CARGO_BIN_EXE_dp-tests-client");
+
+#[test]
+fn a_client_killed_during_a_broadcast_is_named_and_the_others_go_on() {
+    let mut server = Server::start(SERVER, 3, "endless", &[]);
+    let mut clients: Vec<Client> =
+        (1..=3).map(|n| Client::start(CLIENT, &server.address, &format!("c{n}"), 1)).collect();
+    server.ready(3);
+    server.type_line("/run");
+    std::thread::sleep(Duration::from_millis(200));
+    // `endless` ends nowhere, so the run ends when the last client is dead.
+    clients[1].0.kill();
+    assert_eq!(server.line(), "worker departed");
+    clients[0].0.kill();
+    clients[2].0.kill();
+    assert_eq!(server.line(), "worker departed");
+    assert_eq!(server.line(), "worker departed");
+    let failure = server.line();
+    assert!(failure.starts_with("error: 3 of 3 workers failed: c[1-3] lost: "), "{failure}");
+    while server.line() != "failed" {}
+    server.quit();
+}
+
+#[test]
+fn a_worker_lost_before_it_comes_to_a_barrier_fails_the_others_and_is_named() {
+    let mut server = Server::start(SERVER, 8, "meet", &[]);
+    let mut clients: Vec<Client> =
+        (1..=4).map(|n| Client::start(CLIENT, &server.address, &format!("c{n}"), 2)).collect();
+    server.ready(8);
+    server.type_line("/run");
+    // At a random moment of some hundred barriers; where the run is over before, this shows only
+    // that the death of an idle client is survived.
+    std::thread::sleep(Duration::from_millis(u64::from(std::process::id() % 60)));
+    clients[2].0.kill();
+    let lines: Vec<String> = std::iter::from_fn(|| Some(server.line()))
+        .take_while(|line| line != "ok" && line != "failed")
+        .collect();
+    if let Some(failure) = lines.iter().find(|line| line.contains("workers failed")) {
+        assert!(failure.contains("c3/[1-2] lost: "), "{failure}");
+    }
+    server.type_line("/workers");
+    let mut left = Vec::new();
+    while left.len() < 6 {
+        let line = server.line();
+        if line != "worker departed" {
+            left.push(line);
+        }
+    }
+    assert!(left.iter().all(|line| line.contains("idle") && !line.starts_with("c3")), "{left:?}");
+    server.quit();
+}

@@ -1,0 +1,132 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dp_core::{Context, WorkerInfo, distributed_worker};
+
+/// What the server hands out.
+#[derive(Debug, Default)]
+pub struct State {
+    next: AtomicU64,
+}
+
+/// A worker with a method for each thing that the tests look at. The run follows the environment
+/// variable `DP_TESTS_RUN` of the server.
+#[derive(Debug, Default)]
+pub struct Subject {
+    name: String,
+}
+
+#[distributed_worker(server = State)]
+impl Subject {
+    /// Greets, and records it.
+    #[remote]
+    pub fn greet(&mut self, ctx: &Context<Self>, name: &str) -> String {
+        ctx.result(format!("greeted {name}"));
+        format!("{}: hello {name}", ctx.worker().id())
+    }
+
+    /// Gives this worker a value of its own.
+    #[remote]
+    pub fn set_name(&mut self, name: String) {
+        self.name = name;
+    }
+
+    /// Records `ok` and the value of its own.
+    #[remote]
+    pub fn session(&self, ctx: &Context<Self>) {
+        ctx.result(format!("ok {}", self.name));
+    }
+
+    /// Sleeps, and records when it began, in microseconds since the epoch.
+    #[remote]
+    pub async fn nap(&self, ctx: &Context<Self>, millis: u64) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        ctx.result(format!("nap {}", now.unwrap_or_default().as_micros()));
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Blocks its thread.
+    #[remote]
+    pub fn block(&self, millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    /// Goes on for ever.
+    #[remote]
+    pub async fn endless(&self, ctx: &Context<Self>) {
+        ctx.result("began");
+        std::future::pending().await
+    }
+
+    /// Fails on workers with an odd index.
+    #[remote]
+    pub fn fail_on_odd(&self, ctx: &Context<Self>) -> anyhow::Result<()> {
+        ctx.result("tried");
+        anyhow::ensure!(ctx.worker().index() % 2 == 0, "odd");
+        Ok(())
+    }
+
+    /// Comes to `rounds` barriers, and takes a number from the server at each.
+    #[remote]
+    pub async fn meet(&self, ctx: &Context<Self>, rounds: u32) -> anyhow::Result<()> {
+        for round in 0..rounds {
+            ctx.synchro("round").await?;
+            let number = ctx.server().next().await?;
+            ctx.result(format!("round {round} number {number}"));
+        }
+        Ok(())
+    }
+
+    /// Goes on after three delays, and records when.
+    #[remote]
+    pub async fn delays(&self, ctx: &Context<Self>) -> anyhow::Result<()> {
+        for token in ["one", "two", "three"] {
+            ctx.delay(token).await?;
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            ctx.result(format!("{token} {}", now.as_micros()));
+        }
+        Ok(())
+    }
+
+    /// A number that nobody else gets.
+    #[on_server]
+    fn next(state: &State, _caller: &WorkerInfo) -> u64 {
+        state.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What `/run` runs.
+    #[schedule]
+    pub async fn run(&self) -> anyhow::Result<()> {
+        let what = std::env::var("DP_TESTS_RUN").unwrap_or_default();
+        match what.as_str() {
+            "" | "greet" => {
+                self.greet("Ada").await?;
+                self.each(|worker| worker.greet(&format!("number {}", worker.info().index())))
+                    .await?;
+            }
+            "session" => {
+                self.each(|worker| worker.set_name(format!("name of {}", worker.info().id())))
+                    .await?;
+                self.session().await?;
+            }
+            "timed" => {
+                self.block(20).timed().await?;
+            }
+            "fail" => {
+                self.fail_on_odd().await?;
+            }
+            "endless" => {
+                self.endless().await?;
+            }
+            "meet" => {
+                self.meet(100).await?;
+            }
+            "delays" => {
+                self.delays().await?;
+            }
+            "panic" => panic!("an expected panic"),
+            other => anyhow::bail!("no such run: {other}"),
+        }
+        Ok(())
+    }
+}
