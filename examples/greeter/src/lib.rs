@@ -32,8 +32,7 @@ impl Greeter {
     #[schedule]
     pub async fn run(&self) -> anyhow::Result<()> {
         self.greet("Ada").await?; // every worker, same argument
-        self.each(|worker| worker.greet(&format!("number {}", worker.info().index())))
-            .await?; // its own argument for each
+        self.each(|worker| worker.greet(&format!("number {}", worker.info().index()))).await?; // its own argument for each
         Ok(())
     }
 
@@ -62,10 +61,7 @@ mod tests {
     async fn a_broadcast_answers_in_worker_order() {
         let master = MasterWorker::<Greeter>::in_process(3, |_info| Greeter::default());
         let greetings = master.greet("Ada").await.unwrap().into_values();
-        assert_eq!(
-            greetings,
-            ["w1: hello Ada", "w2: hello Ada", "w3: hello Ada"]
-        );
+        assert_eq!(greetings, ["w1: hello Ada", "w2: hello Ada", "w3: hello Ada"]);
     }
 
     #[tokio::test]
@@ -81,25 +77,16 @@ mod tests {
     async fn every_worker_gets_its_own_argument() {
         let master = MasterWorker::<Greeter>::in_process(2, |_info| Greeter::default());
         let names = ["Ada", "Grace"];
-        let replies = master
-            .each(|worker| worker.greet(names[worker.info().index()]))
-            .await
-            .unwrap();
+        let replies =
+            master.each(|worker| worker.greet(names[worker.info().index()])).await.unwrap();
         assert_eq!(replies.into_values(), ["w1: hello Ada", "w2: hello Grace"]);
     }
 
     #[tokio::test]
     async fn equal_replies_print_as_one() {
         let master = MasterWorker::<Greeter>::in_process(12, |_info| Greeter::default());
-        master
-            .select(|info| info.index() == 4)
-            .greet("Ada")
-            .await
-            .unwrap();
-        assert_eq!(
-            master.greeted().await.unwrap().to_string(),
-            "w[1-4,6-12] → 0\nw5 → 1"
-        );
+        master.select(|info| info.index() == 4).greet("Ada").await.unwrap();
+        assert_eq!(master.greeted().await.unwrap().to_string(), "w[1-4,6-12] → 0\nw5 → 1");
     }
 
     #[test]

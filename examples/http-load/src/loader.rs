@@ -117,11 +117,7 @@ async fn request(
         None => Connection::open(target).await?,
     };
     let start = ticket.counts_from.unwrap_or_else(Instant::now);
-    let response = connection
-        .sender
-        .send_request(target.request())
-        .await
-        .map_err(kind)?;
+    let response = connection.sender.send_request(target.request()).await.map_err(kind)?;
     let status = response.status();
     let mut body = response.into_body();
     let mut body_bytes = 0;
@@ -131,11 +127,7 @@ async fn request(
     }
     let latency = start.elapsed();
     *open = Some(connection);
-    Ok(Answer {
-        status,
-        body_bytes,
-        latency,
-    })
+    Ok(Answer { status, body_bytes, latency })
 }
 
 struct Connection {
@@ -155,10 +147,7 @@ impl Connection {
             // The request that it breaks reports the error.
             let _ = connection.await;
         });
-        Ok(Self {
-            sender,
-            _driver: driver,
-        })
+        Ok(Self { sender, _driver: driver })
     }
 }
 
@@ -197,18 +186,9 @@ struct Ticket {
 impl Tickets {
     fn new(share: &Share) -> Self {
         let start = Instant::now();
-        let end = share
-            .plan
-            .duration
-            .and_then(|duration| start.checked_add(duration));
+        let end = share.plan.duration.and_then(|duration| start.checked_add(duration));
         let (requests, pace) = (share.requests, share.pace);
-        Self {
-            start,
-            end,
-            requests,
-            taken: AtomicU64::new(0),
-            pace,
-        }
+        Self { start, end, requests, taken: AtomicU64::new(0), pace }
     }
 
     /// Waits until the next request is due; `None` when there are no more.
@@ -230,9 +210,7 @@ impl Tickets {
             }
             // All connections were busy when it was due: the wait is part of what a user would have
             // seen. Leaving it out would hide every stall (coordinated omission).
-            Some(due) => Some(Ticket {
-                counts_from: Some(due),
-            }),
+            Some(due) => Some(Ticket { counts_from: Some(due) }),
             None => Some(Ticket { counts_from: None }),
         }
     }
@@ -255,15 +233,9 @@ mod tests {
     #[tokio::test]
     async fn every_request_is_sent_once_and_measured() {
         let site = Site::start().await.unwrap();
-        let report = loaders(3)
-            .attack(&Plan::example(&site.url()))
-            .await
-            .unwrap();
+        let report = loaders(3).attack(&Plan::example(&site.url())).await.unwrap();
         let total = report.total();
-        assert_eq!(
-            (total.requests(), total.responses(), total.error_count()),
-            (100, 100, 0)
-        );
+        assert_eq!((total.requests(), total.responses(), total.error_count()), (100, 100, 0));
         assert_eq!(total.received_bytes(), 100 * PAGE_BYTES as u64);
         assert!(total.percentile(50.0) <= total.longest());
         assert!(report.complete());
@@ -294,11 +266,7 @@ mod tests {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", silent.local_addr().unwrap());
         let timeout = Duration::from_millis(50);
-        let plan = Plan {
-            requests: 4,
-            timeout,
-            ..Plan::example(&url)
-        };
+        let plan = Plan { requests: 4, timeout, ..Plan::example(&url) };
         let report = loaders(1).attack(&plan).await.unwrap();
         assert_eq!(report.total().errors()["timed out"], 4);
     }
@@ -306,24 +274,15 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_closed_each_time_is_opened_anew() {
         let site = Site::start().await.unwrap();
-        let plan = Plan {
-            headers: vec!["Connection: close".into()],
-            ..Plan::example(&site.url())
-        };
+        let plan = Plan { headers: vec!["Connection: close".into()], ..Plan::example(&site.url()) };
         let report = loaders(2).attack(&plan).await.unwrap();
-        assert_eq!(
-            (report.total().requests(), report.total().error_count()),
-            (100, 0)
-        );
+        assert_eq!((report.total().requests(), report.total().error_count()), (100, 0));
     }
 
     #[tokio::test]
     async fn a_rate_spreads_the_requests_over_time() {
         let site = Site::start().await.unwrap();
-        let plan = Plan {
-            rate_hz: Some(500.0),
-            ..Plan::example(&site.url())
-        };
+        let plan = Plan { rate_hz: Some(500.0), ..Plan::example(&site.url()) };
         let report = loaders(2).attack(&plan).await.unwrap();
         assert_eq!(report.total().requests(), 100);
         assert!(report.total().elapsed() >= Duration::from_millis(190));
@@ -333,10 +292,7 @@ mod tests {
     async fn a_duration_ends_the_load() {
         let site = Site::start().await.unwrap();
         let duration = Some(Duration::from_millis(100));
-        let plan = Plan {
-            duration,
-            ..Plan::example(&site.url())
-        };
+        let plan = Plan { duration, ..Plan::example(&site.url()) };
         let report = loaders(2).attack(&plan).await.unwrap();
         assert!(report.total().requests() > 0);
         assert!(report.total().elapsed() < Duration::from_secs(5));

@@ -47,11 +47,7 @@ struct Cli {
 enum Role {
     /// Waits for workers on other machines, has them load the URL, prints the table, sends them home
     // There is no console, no log, and nothing that starts one after another.
-    #[command(
-        mut_arg("output", hidden),
-        mut_arg("frequency", hidden),
-        mut_arg("verbose", hidden)
-    )]
+    #[command(mut_arg("output", hidden), mut_arg("frequency", hidden), mut_arg("verbose", hidden))]
     Server {
         #[command(flatten)]
         server: ServerArgs,
@@ -104,13 +100,7 @@ struct LoadArgs {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// The body of every request
-    #[arg(
-        short = 'd',
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
+    #[arg(short = 'd', long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     body: String,
 }
 
@@ -127,10 +117,7 @@ fn duration(text: &str) -> anyhow::Result<Duration> {
 
 fn rate(text: &str) -> anyhow::Result<f64> {
     let rate_hz: f64 = text.parse()?;
-    ensure!(
-        (0.001..=1e9).contains(&rate_hz),
-        "a rate is between 0.001 and 1000000000"
-    );
+    ensure!((0.001..=1e9).contains(&rate_hz), "a rate is between 0.001 and 1000000000");
     Ok(rate_hz)
 }
 
@@ -184,18 +171,13 @@ fn print(report: &Report) -> anyhow::Result<()> {
 }
 
 fn expect_complete(report: &Report) -> anyhow::Result<()> {
-    ensure!(
-        report.complete(),
-        "the load is not complete: not every worker did its share"
-    );
+    ensure!(report.complete(), "the load is not complete: not every worker did its share");
     Ok(())
 }
 
 /// Everything on this machine: the master in this process, each worker in a process of its own.
 async fn here(here: Here) -> anyhow::Result<()> {
-    let workers = here
-        .workers
-        .or_else(|| std::thread::available_parallelism().ok());
+    let workers = here.workers.or_else(|| std::thread::available_parallelism().ok());
     let workers = workers.map_or(1, NonZeroUsize::get);
     let (url, _site) = match here.url {
         Some(url) => (url, None),
@@ -206,11 +188,7 @@ async fn here(here: Here) -> anyhow::Result<()> {
     };
     let plan = here.load.plan(url)?;
 
-    let server = Server::<Loader>::builder()
-        .bind("127.0.0.1:0")
-        .workers(workers)
-        .start()
-        .await?;
+    let server = Server::<Loader>::builder().bind("127.0.0.1:0").workers(workers).start().await?;
     let mut clients = Clients::start(server.local_addr(), workers)?;
     let master = tokio::select! {
         master = server.ready() => master?,
@@ -253,15 +231,7 @@ impl Clients {
                 command.env("RUST_LOG", "warn");
             }
             let mut child = command
-                .args([
-                    "client",
-                    "--server",
-                    &server.to_string(),
-                    "--id",
-                    &id,
-                    "--workers",
-                    "1",
-                ])
+                .args(["client", "--server", &server.to_string(), "--id", &id, "--workers", "1"])
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()

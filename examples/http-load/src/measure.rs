@@ -152,9 +152,7 @@ mod v2 {
             .map_err(|error| de::Error::custom(format_args!("histogram: {error:?}")))?;
         // Merging relies on it.
         if histogram.high() != super::LONGEST_NANOS || histogram.sigfig() != super::DIGITS {
-            return Err(de::Error::custom(
-                "histogram: of other bounds than this program's",
-            ));
+            return Err(de::Error::custom("histogram: of other bounds than this program's"));
         }
         Ok(histogram)
     }
@@ -166,11 +164,8 @@ mod tests {
 
     #[test]
     fn merged_percentiles_are_those_of_the_union() {
-        let (mut fast, mut slow, mut both) = (
-            Measured::default(),
-            Measured::default(),
-            Measured::default(),
-        );
+        let (mut fast, mut slow, mut both) =
+            (Measured::default(), Measured::default(), Measured::default());
         for micros in 1..=900 {
             fast.response(Duration::from_micros(micros), 1);
             both.response(Duration::from_micros(micros), 1);
@@ -214,14 +209,7 @@ mod tests {
         measured.response(Duration::from_millis(1), 5);
         measured.error("HTTP 404 Not Found");
         measured.failure("timed out");
-        assert_eq!(
-            (
-                measured.requests(),
-                measured.responses(),
-                measured.error_count()
-            ),
-            (2, 1, 2)
-        );
+        assert_eq!((measured.requests(), measured.responses(), measured.error_count()), (2, 1, 2));
     }
 
     #[test]

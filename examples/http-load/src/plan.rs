@@ -54,8 +54,7 @@ impl Pace {
     /// When the request of that number is due, after the start.
     pub fn due(&self, number: u64) -> Duration {
         let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
-        self.first
-            .saturating_add(Duration::from_nanos(interval.saturating_mul(number)))
+        self.first.saturating_add(Duration::from_nanos(interval.saturating_mul(number)))
     }
 }
 
@@ -74,12 +73,7 @@ impl Plan {
             first: Duration::from_secs_f64(index as f64 / rate_hz),
             interval: Duration::from_secs_f64(workers as f64 / rate_hz),
         });
-        Share {
-            plan: self.clone(),
-            requests,
-            connections,
-            pace,
-        }
+        Share { plan: self.clone(), requests, connections, pace }
     }
 }
 
@@ -112,11 +106,7 @@ mod tests {
 
     #[test]
     fn shares_add_up_to_the_plan() {
-        let plan = Plan {
-            requests: 103,
-            connections: 10,
-            ..Plan::example("http://localhost/")
-        };
+        let plan = Plan { requests: 103, connections: 10, ..Plan::example("http://localhost/") };
         let shares: Vec<_> = (0..4).map(|index| plan.share(index, 4)).collect();
         let requests: Vec<_> = shares.iter().map(|share| share.requests).collect();
         let connections: Vec<_> = shares.iter().map(|share| share.connections).collect();
@@ -126,19 +116,13 @@ mod tests {
 
     #[test]
     fn every_worker_has_a_connection() {
-        let plan = Plan {
-            connections: 1,
-            ..Plan::example("http://localhost/")
-        };
+        let plan = Plan { connections: 1, ..Plan::example("http://localhost/") };
         assert!((0..4).all(|index| plan.share(index, 4).connections == 1));
     }
 
     #[test]
     fn paces_interleave_to_the_whole_rate() {
-        let plan = Plan {
-            rate_hz: Some(1_000.0),
-            ..Plan::example("http://localhost/")
-        };
+        let plan = Plan { rate_hz: Some(1_000.0), ..Plan::example("http://localhost/") };
         let mut due: Vec<_> = (0..4)
             .flat_map(|index| {
                 let pace = plan.share(index, 4).pace.unwrap();

@@ -24,11 +24,7 @@ pub struct Report {
 impl Report {
     /// A report of nothing yet.
     pub fn new(plan: Plan) -> Self {
-        Self {
-            plan,
-            total: Measured::default(),
-            workers: Vec::new(),
-        }
+        Self { plan, total: Measured::default(), workers: Vec::new() }
     }
 
     /// Adds what one worker measured, or why it did not.
@@ -53,11 +49,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = &self.total;
-        let answered = self
-            .workers
-            .iter()
-            .filter(|(_, result)| result.is_ok())
-            .count();
+        let answered = self.workers.iter().filter(|(_, result)| result.is_ok()).count();
         writeln!(f, "{} {}", self.plan.method, self.plan.url)?;
         writeln!(f)?;
         writeln!(f, "  workers      {answered} of {}", self.workers.len())?;
@@ -70,20 +62,11 @@ impl fmt::Display for Report {
         writeln!(f, "  throughput   {:.1} answers/s", total.throughput_hz())?;
         let seconds = total.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         let received = total.received_bytes() as f64;
-        writeln!(
-            f,
-            "  received     {} ({}/s)",
-            Size(received),
-            Size(received / seconds)
-        )?;
+        writeln!(f, "  received     {} ({}/s)", Size(received), Size(received / seconds))?;
 
         writeln!(f, "\n  latency of {} answers", total.responses())?;
         for (name, percent) in PERCENTILES {
-            writeln!(
-                f,
-                "    {name:<6} {:>10}",
-                Latency(total.percentile(percent))
-            )?;
+            writeln!(f, "    {name:<6} {:>10}", Latency(total.percentile(percent)))?;
         }
         writeln!(f, "    {:<6} {:>10}", "max", Latency(total.longest()))?;
 
@@ -93,10 +76,8 @@ impl fmt::Display for Report {
                 "\n  {:<16} {:>9} {:>8} {:>10} {:>10} {:>10} {:>10}",
                 "worker", "requests", "errors", "answers/s", "p50", "p99", "max"
             )?;
-            for (id, measured) in self
-                .workers
-                .iter()
-                .filter_map(|(id, result)| Some((id, result.as_ref().ok()?)))
+            for (id, measured) in
+                self.workers.iter().filter_map(|(id, result)| Some((id, result.as_ref().ok()?)))
             {
                 writeln!(
                     f,
@@ -174,21 +155,10 @@ mod tests {
             "  received     1.95 MiB (1000.00 KiB/s)",
             "  latency of 1000 answers",
         ] {
-            assert!(
-                table.lines().any(|found| found == line),
-                "no {line:?} in\n{table}"
-            );
+            assert!(table.lines().any(|found| found == line), "no {line:?} in\n{table}");
         }
-        for (name, millis) in [
-            ("p50", 500.0),
-            ("p90", 900.0),
-            ("p99", 990.0),
-            ("max", 1_000.0),
-        ] {
-            let line = table
-                .lines()
-                .find(|line| line.trim_start().starts_with(name))
-                .unwrap();
+        for (name, millis) in [("p50", 500.0), ("p90", 900.0), ("p99", 990.0), ("max", 1_000.0)] {
+            let line = table.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
             let value = line.split_whitespace().last().unwrap();
             let found = match value.strip_suffix("ms") {
                 Some(millis) => millis.parse::<f64>().unwrap(),

@@ -34,10 +34,7 @@ impl Site {
         let address = listener.local_addr()?;
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener));
-        Ok(Self {
-            address,
-            _serving: serving,
-        })
+        Ok(Self { address, _serving: serving })
     }
 
     /// The URL of its page.
@@ -61,9 +58,7 @@ async fn serve(listener: TcpListener) {
         connections.spawn(async move {
             let service = service_fn(|request| std::future::ready(answer(&page, &request)));
             // A client that goes away in the middle is its own business.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
         while connections.try_join_next().is_some() {}
     }

@@ -22,25 +22,15 @@ impl Target {
     /// # Errors
     /// When the URL, the method or a header is not one.
     pub fn new(plan: &Plan) -> anyhow::Result<Self> {
-        let uri: Uri = plan
-            .url
-            .parse()
-            .with_context(|| format!("{:?} is not a URL", plan.url))?;
+        let uri: Uri = plan.url.parse().with_context(|| format!("{:?} is not a URL", plan.url))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some(other) => bail!("{:?}: only http is supported, not {other}", plan.url),
-            None => bail!(
-                "{:?} is not a URL: it needs to start with http://",
-                plan.url
-            ),
+            None => bail!("{:?} is not a URL: it needs to start with http://", plan.url),
         }
         let authority = uri.authority().context("a URL needs a host")?;
         // An IPv6 address stands in brackets in a URL, but not in an address to connect to.
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         ensure!(!host.is_empty(), "{:?}: a URL needs a host", plan.url);
         let port = authority.port_u16().unwrap_or(80);
 
@@ -60,10 +50,8 @@ impl Target {
             let (name, value) = header
                 .split_once(':')
                 .with_context(|| format!("{header:?} is not `Name: value`"))?;
-            let name: HeaderName = name
-                .trim()
-                .parse()
-                .with_context(|| format!("{header:?}: not a header's name"))?;
+            let name: HeaderName =
+                name.trim().parse().with_context(|| format!("{header:?}: not a header's name"))?;
             let value: HeaderValue = value
                 .trim()
                 .parse()
@@ -75,11 +63,7 @@ impl Target {
                 request.headers_mut().append(name, value);
             }
         }
-        Ok(Self {
-            host,
-            port,
-            request,
-        })
+        Ok(Self { host, port, request })
     }
 
     /// Host and port to connect to.
@@ -132,21 +116,14 @@ mod tests {
     #[test]
     fn headers_are_added_and_the_host_replaced() {
         let plan = Plan {
-            headers: vec![
-                "Host: other.test".into(),
-                "X-Tag:  1 ".into(),
-                "X-Tag: 2".into(),
-            ],
+            headers: vec!["Host: other.test".into(), "X-Tag:  1 ".into(), "X-Tag: 2".into()],
             ..Plan::example("http://127.0.0.1/")
         };
         let request = Target::new(&plan).unwrap().request();
         assert_eq!(request.headers()[HOST], "other.test");
         let tags: Vec<_> = request.headers().get_all("x-tag").iter().collect();
         assert_eq!(tags, ["1", "2"]);
-        let plan = Plan {
-            headers: vec!["nonsense".into()],
-            ..plan
-        };
+        let plan = Plan { headers: vec!["nonsense".into()], ..plan };
         assert!(Target::new(&plan).is_err());
     }
 }

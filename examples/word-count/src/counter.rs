@@ -24,9 +24,8 @@ impl WordCounter {
         for round in text::blocks(text, block_bytes).chunks(self.len()) {
             // The last round may have fewer blocks than there are workers.
             let counters = self.select(|info| info.index() < round.len());
-            let replies = counters
-                .each(|worker| worker.count(round[worker.info().index()]))
-                .await?;
+            let replies =
+                counters.each(|worker| worker.count(round[worker.info().index()])).await?;
             for part in replies.into_values() {
                 text::add(&mut counts, part);
             }
@@ -46,10 +45,7 @@ mod tests {
         for workers in [1, 3, 8] {
             let master = MasterWorker::<WordCounter>::in_process(workers, |_info| WordCounter);
             for block_bytes in [100, 5_000, 1_000_000] {
-                let counts = master
-                    .count_all(text.as_bytes(), block_bytes)
-                    .await
-                    .unwrap();
+                let counts = master.count_all(text.as_bytes(), block_bytes).await.unwrap();
                 assert_eq!(counts, text::count(text.as_bytes()));
             }
         }

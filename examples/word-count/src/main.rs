@@ -32,11 +32,7 @@ struct Cli {
 enum Role {
     /// Waits for workers on other machines, has them count, prints the table, sends them home
     // There is no console, no log, and nothing that starts one after another.
-    #[command(
-        mut_arg("output", hidden),
-        mut_arg("frequency", hidden),
-        mut_arg("verbose", hidden)
-    )]
+    #[command(mut_arg("output", hidden), mut_arg("frequency", hidden), mut_arg("verbose", hidden))]
     Server {
         #[command(flatten)]
         server: ServerArgs,
@@ -117,10 +113,7 @@ async fn count_with(master: &MasterWorker<WordCounter>, args: &TextArgs) -> anyh
     let files = files(&args.files)?;
     let text = read(&files)?;
     // A block for each worker, as long as that is not too much for one message.
-    let block_bytes = text
-        .len()
-        .div_ceil(master.len().max(1))
-        .min(MAX_BLOCK_BYTES);
+    let block_bytes = text.len().div_ceil(master.len().max(1)).min(MAX_BLOCK_BYTES);
 
     let start = Instant::now();
     let counts = master.count_all(&text, block_bytes).await?;
@@ -168,9 +161,7 @@ fn files(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         files = folder(Path::new(LICENSES), |_| true).unwrap_or_default();
         if files.is_empty() {
             let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-            files = folder(&repository, |path| {
-                path.extension().is_some_and(|it| it == "md")
-            })?;
+            files = folder(&repository, |path| path.extension().is_some_and(|it| it == "md"))?;
         }
     }
     for path in given {
@@ -240,16 +231,8 @@ mod tests {
     fn a_difference_is_named() {
         let (ours, theirs) = (count(b"a b b"), count(b"a b"));
         let error = check(&ours, &theirs).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            r#"the workers count "b" 2 times, one thread 1 times"#
-        );
+        assert_eq!(error, r#"the workers count "b" 2 times, one thread 1 times"#);
         assert!(check(&ours, &ours).is_ok());
-        assert!(
-            check(&theirs, &count(b"a b c"))
-                .unwrap_err()
-                .to_string()
-                .contains('c')
-        );
+        assert!(check(&theirs, &count(b"a b c")).unwrap_err().to_string().contains('c'));
     }
 }

@@ -65,10 +65,7 @@ pub fn add(counts: &mut Counts, more: Counts) {
 
 /// The `limit` most frequent words, the most frequent first, equally frequent ones by alphabet.
 pub fn most_frequent(counts: &Counts, limit: usize) -> Vec<(&str, u64)> {
-    let mut words: Vec<_> = counts
-        .iter()
-        .map(|(word, &count)| (word.as_str(), count))
-        .collect();
+    let mut words: Vec<_> = counts.iter().map(|(word, &count)| (word.as_str(), count)).collect();
     // Stable, so that the map's order stays among equals.
     words.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     words.truncate(limit);
@@ -85,10 +82,7 @@ mod tests {
     }
 
     fn words(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
-        expected
-            .iter()
-            .map(|&(word, count)| (word.to_owned(), count))
-            .collect()
+        expected.iter().map(|&(word, count)| (word.to_owned(), count)).collect()
     }
 
     fn count_by_blocks(text: &[u8], size: usize) -> Counts {
@@ -103,14 +97,7 @@ mod tests {
     fn words_are_runs_of_letters_whatever_the_case() {
         assert_eq!(
             counted("The cat, the CAT -- and 'the' dog's 2 Straßen."),
-            words(&[
-                ("2", 1),
-                ("and", 1),
-                ("cat", 2),
-                ("dog's", 1),
-                ("straßen", 1),
-                ("the", 3)
-            ])
+            words(&[("2", 1), ("and", 1), ("cat", 2), ("dog's", 1), ("straßen", 1), ("the", 3)])
         );
         assert_eq!(counted(" ... ' ’ \n"), words(&[]));
     }
@@ -118,24 +105,15 @@ mod tests {
     #[test]
     fn bytes_that_are_no_utf8_separate_words() {
         let counts = count(b"left\xffright \xc3");
-        assert_eq!(
-            counts.into_iter().collect::<Vec<_>>(),
-            words(&[("left", 1), ("right", 1)])
-        );
+        assert_eq!(counts.into_iter().collect::<Vec<_>>(), words(&[("left", 1), ("right", 1)]));
     }
 
     #[test]
     fn a_word_across_a_boundary_stays_whole() {
         let text = "one twenty three".as_bytes();
-        let cut: Vec<_> = blocks(text, 6)
-            .into_iter()
-            .map(String::from_utf8_lossy)
-            .collect();
+        let cut: Vec<_> = blocks(text, 6).into_iter().map(String::from_utf8_lossy).collect();
         assert_eq!(cut, ["one twenty ", "three"]);
-        let cut: Vec<_> = blocks(text, 4)
-            .into_iter()
-            .map(String::from_utf8_lossy)
-            .collect();
+        let cut: Vec<_> = blocks(text, 4).into_iter().map(String::from_utf8_lossy).collect();
         assert_eq!(cut, ["one ", "twenty ", "three"]);
     }
 
