@@ -89,6 +89,13 @@ mod tests {
         assert_eq!(master.greeted().await.unwrap().to_string(), "w[1-4,6-12] → 0\nw5 → 1");
     }
 
+    #[tokio::test]
+    async fn a_greeter_by_itself_is_plain_rust() {
+        let ctx = Context::local();
+        assert_eq!(Greeter::default().greet(&ctx, "Ada").await, "w1: hello Ada");
+        assert_eq!(ctx.recorded()[0].message, "greeted Ada");
+    }
+
     #[test]
     fn an_ordinary_method_stays_one() {
         let greeter = Greeter { greeted: 7 };

@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_histogram_of_other_bounds_is_refused() {
-        let mut measured = Measured::default();
-        measured.latency_nanos = Histogram::new_with_bounds(1, 1_000, 2).unwrap();
+        let latency_nanos = Histogram::new_with_bounds(1, 1_000, 2).unwrap();
+        let measured = Measured { latency_nanos, ..Measured::default() };
         let text = serde_json::to_string(&measured).unwrap();
         assert!(serde_json::from_str::<Measured>(&text).is_err());
     }
