@@ -81,11 +81,7 @@ impl<W, F: Fn(&WorkerInfo) -> W + Send + Sync + 'static> Constructor<W> for Give
 
 impl<W: DistributedWorker> ClientBuilder<W> {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self {
-            constructor: DefaultConstructor,
-            settings,
-            worker: PhantomData,
-        }
+        Self { constructor: DefaultConstructor, settings, worker: PhantomData }
     }
 
     /// How to make a worker; may be left out where `W` is [`Default`]. It is called once for each
@@ -191,8 +187,6 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
 
 impl<W, C> fmt::Debug for ClientBuilder<W, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientBuilder").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

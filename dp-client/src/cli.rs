@@ -195,17 +195,11 @@ fn command(worker: &str, version: &'static str) -> Command {
     // Of a generic worker, without its parameters.
     let worker = worker.split('<').next().unwrap_or_default();
     let name = format!("{}-client", worker.to_lowercase());
-    let version = if version.is_empty() {
-        "(no version)"
-    } else {
-        version
-    };
+    let version = if version.is_empty() { "(no version)" } else { version };
     // The options first: what clap derives for them includes having no description.
     ClientArgs::augment_args(Command::new(name))
         .version(version)
-        .about(format!(
-            "Hosts {worker} workers and does what their server says"
-        ))
+        .about(format!("Hosts {worker} workers and does what their server says"))
         .long_about(format!(
             "Hosts {worker} workers and does what their server says.\n\n\
              It joins the server, and keeps trying until that is there. It ends with status 0 when \
@@ -243,10 +237,8 @@ fn message(error: &(dyn Error + 'static)) -> String {
 /// What to type to start this program, for the examples.
 fn program() -> String {
     let path = std::env::args_os().next().map(PathBuf::from);
-    let name = path
-        .as_deref()
-        .and_then(Path::file_name)
-        .map(|name| name.to_string_lossy().into_owned());
+    let name =
+        path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "client".to_owned())
 }
 
@@ -317,14 +309,8 @@ mod tests {
             "8",
         ])
         .unwrap();
-        assert_eq!(
-            (args.server.as_str(), args.id.as_deref()),
-            ("lab:1", Some("c1"))
-        );
-        assert_eq!(
-            (args.workers, args.verbose, args.max_threads),
-            (4, 1, Some(8))
-        );
+        assert_eq!((args.server.as_str(), args.id.as_deref()), ("lab:1", Some("c1")));
+        assert_eq!((args.workers, args.verbose, args.max_threads), (4, 1, Some(8)));
         assert_eq!(args.connect_for, Some(Duration::from_millis(500)));
     }
 
@@ -336,9 +322,7 @@ mod tests {
             ("--connect-for", "nan", "such as 2.5"),
             ("--max-message", "0", "such as 256"),
         ] {
-            let error = parsed(&[&format!("{option}={value}")])
-                .unwrap_err()
-                .to_string();
+            let error = parsed(&[&format!("{option}={value}")]).unwrap_err().to_string();
             assert!(error.contains(remedy), "{error}");
         }
     }
@@ -348,12 +332,7 @@ mod tests {
         let version = parsed(&["--version"]).unwrap_err().to_string();
         assert_eq!(version.trim_end(), "greeter-client 1.2.3");
         let help = parsed(&["--help"]).unwrap_err().to_string();
-        for part in [
-            "Hosts Greeter workers",
-            "DP_SERVER",
-            "Examples:",
-            "--max-threads",
-        ] {
+        for part in ["Hosts Greeter workers", "DP_SERVER", "Examples:", "--max-threads"] {
             assert!(help.contains(part), "{part} is missing in\n{help}");
         }
     }

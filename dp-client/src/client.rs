@@ -43,13 +43,7 @@ impl<W: DistributedWorker> Client<W> {
         settings: Settings,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let Settings {
-            server,
-            id,
-            workers,
-            connect_for,
-            limits,
-        } = settings;
+        let Settings { server, id, workers, connect_for, limits } = settings;
         let runtime = Handle::try_current().map_err(|_| ClientError::NoRuntime)?;
         if workers == 0 {
             return Err(ClientError::NoWorkers);
@@ -60,13 +54,7 @@ impl<W: DistributedWorker> Client<W> {
             WorkerId::new(format!("{id}/{workers}"))?;
         }
         let host = Host::new(id.to_string(), workers, limits, runtime, constructor);
-        Ok(Self {
-            id,
-            server,
-            workers,
-            connect_for,
-            host: Arc::new(host),
-        })
+        Ok(Self { id, server, workers, connect_for, host: Arc::new(host) })
     }
 
     /// Its id. The workers' ids are made of it.
@@ -126,10 +114,7 @@ impl<W: DistributedWorker> Client<W> {
                     attempts.failed(io::Error::other(error)).await?;
                 }
                 Err(error) => {
-                    return Err(ClientError::Protocol {
-                        server,
-                        reason: error.to_string(),
-                    });
+                    return Err(ClientError::Protocol { server, reason: error.to_string() });
                 }
             }
         }

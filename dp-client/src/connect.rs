@@ -61,10 +61,7 @@ async fn within<T>(
     match limit {
         None => work.await,
         Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it did not answer in time",
-            ))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time"))
         }),
     }
 }
@@ -99,8 +96,7 @@ impl Attempts {
 
     /// How much time is left; `None` for any amount.
     fn remaining(&self) -> Option<Duration> {
-        self.limit
-            .map(|limit| limit.saturating_sub(self.begun.elapsed()))
+        self.limit.map(|limit| limit.saturating_sub(self.begun.elapsed()))
     }
 
     /// Takes note of a failure, and returns when it is time for the next attempt.
@@ -109,23 +105,14 @@ impl Attempts {
     /// [`ClientError::NotReached`] when there is no time for another one.
     pub(crate) async fn failed(&mut self, error: io::Error) -> Result<(), ClientError> {
         if self.reminders.due(self.begun.elapsed()) {
-            tracing::info!(
-                "cannot reach the server at {}: {error}; still trying",
-                self.server
-            );
+            tracing::info!("cannot reach the server at {}: {error}; still trying", self.server);
         }
-        let Some(pause) = self.pauses.next() else {
-            pending().await
-        };
+        let Some(pause) = self.pauses.next() else { pending().await };
         if let (Some(limit), Some(remaining)) = (self.limit, self.remaining())
             && remaining <= pause
         {
             let server = self.server.clone();
-            return Err(ClientError::NotReached {
-                server,
-                limit,
-                source: error,
-            });
+            return Err(ClientError::NotReached { server, limit, source: error });
         }
         sleep(pause).await;
         Ok(())
@@ -161,9 +148,8 @@ mod tests {
     #[test]
     fn it_says_that_it_goes_on_at_once_and_then_less_and_less_often() {
         let mut reminders = Reminders::default();
-        let said: Vec<u64> = (0..1000)
-            .filter(|&second| reminders.due(Duration::from_secs(second)))
-            .collect();
+        let said: Vec<u64> =
+            (0..1000).filter(|&second| reminders.due(Duration::from_secs(second))).collect();
         assert_eq!(said, [0, 10, 30, 70, 150, 310, 630]);
     }
 
@@ -178,30 +164,20 @@ mod tests {
     #[tokio::test]
     async fn it_gives_up_when_the_time_is_up_and_says_what_it_met() {
         // Nobody listens on a port that was just given up.
-        let free = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let limit = Duration::from_millis(200);
         let mut attempts = Attempts::new("lab", Some(limit), Instant::now());
         let error = connect(&free.to_string(), &mut attempts).await.unwrap_err();
-        let ClientError::NotReached { source, .. } = error else {
-            panic!("{error}")
-        };
+        let ClientError::NotReached { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]
     async fn a_server_that_comes_up_later_is_found() {
-        let address = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let connecting = tokio::spawn(async move {
             let mut attempts = Attempts::new("lab", None, Instant::now());
-            connect(&address.to_string(), &mut attempts)
-                .await
-                .map(|(_, address)| address)
+            connect(&address.to_string(), &mut attempts).await.map(|(_, address)| address)
         });
         sleep(Duration::from_millis(100)).await;
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();

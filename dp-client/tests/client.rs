@@ -9,9 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     let long = Duration::from_secs(20);
-    tokio::time::timeout(long, work)
-        .await
-        .unwrap_or_else(|_| panic!("{what}: not in {long:?}"))
+    tokio::time::timeout(long, work).await.unwrap_or_else(|_| panic!("{what}: not in {long:?}"))
 }
 
 #[derive(Debug, Default)]
@@ -34,12 +32,7 @@ impl Greeter {
 }
 
 async fn server(workers: usize) -> Server<Greeter> {
-    Server::<Greeter>::builder()
-        .bind("127.0.0.1:0")
-        .workers(workers)
-        .start()
-        .await
-        .unwrap()
+    Server::<Greeter>::builder().bind("127.0.0.1:0").workers(workers).start().await.unwrap()
 }
 
 #[tokio::test]
@@ -48,15 +41,9 @@ async fn it_runs_until_the_server_says_quit() {
     let address = server.local_addr().to_string();
     let client = tokio::spawn(Client::<Greeter>::builder().server(address).id("c1").run());
     let master = soon("ready", server.ready()).await.unwrap();
-    assert_eq!(
-        master.greet("Ada").await.unwrap().into_values(),
-        ["c1 of  greets Ada"]
-    );
+    assert_eq!(master.greet("Ada").await.unwrap().into_values(), ["c1 of  greets Ada"]);
     server.shutdown().await.unwrap();
-    soon("the end of the client", client)
-        .await
-        .unwrap()
-        .unwrap();
+    soon("the end of the client", client).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -66,17 +53,13 @@ async fn several_workers_share_a_connection_and_a_constructor() {
         .server(server.local_addr().to_string())
         .id("c1")
         .workers(3)
-        .worker(|info| Greeter {
-            name: format!("host {}", info.client()),
-        })
+        .worker(|info| Greeter { name: format!("host {}", info.client()) })
         .build()
         .unwrap();
     assert_eq!((client.id().as_str(), client.workers()), ("c1", 3));
     let client = tokio::spawn(client.run());
     let master = soon("ready", server.ready()).await.unwrap();
-    let expected: Vec<_> = (1..=3)
-        .map(|n| format!("c1/{n} of host c1 greets Ada"))
-        .collect();
+    let expected: Vec<_> = (1..=3).map(|n| format!("c1/{n} of host c1 greets Ada")).collect();
     assert_eq!(master.greet("Ada").await.unwrap().into_values(), expected);
     // A worker that panicked is made anew, by the same constructor.
     assert!(master.fail().await.is_err());
@@ -87,22 +70,12 @@ async fn several_workers_share_a_connection_and_a_constructor() {
 
 #[tokio::test]
 async fn it_may_be_started_before_its_server() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = address.to_string();
-    let client = Client::<Greeter>::builder()
-        .server(&*address)
-        .id("c1")
-        .run();
+    let client = Client::<Greeter>::builder().server(&*address).id("c1").run();
     let client = tokio::spawn(client);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let server = Server::<Greeter>::builder()
-        .bind(address)
-        .start()
-        .await
-        .unwrap();
+    let server = Server::<Greeter>::builder().bind(address).start().await.unwrap();
     soon("ready", server.ready()).await.unwrap();
     server.shutdown().await.unwrap();
     client.await.unwrap().unwrap();
@@ -110,10 +83,7 @@ async fn it_may_be_started_before_its_server() {
 
 #[tokio::test]
 async fn it_gives_up_after_the_time_that_it_is_given() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = Client::<Greeter>::builder()
         .server(address.to_string())
         .connect_for(Duration::from_millis(300));
@@ -126,12 +96,7 @@ async fn it_gives_up_after_the_time_that_it_is_given() {
 async fn an_id_that_is_taken_is_refused() {
     let server = server(1).await;
     let address = server.local_addr().to_string();
-    let _first = tokio::spawn(
-        Client::<Greeter>::builder()
-            .server(&*address)
-            .id("c1")
-            .run(),
-    );
+    let _first = tokio::spawn(Client::<Greeter>::builder().server(&*address).id("c1").run());
     soon("ready", server.ready()).await.unwrap();
     let second = Client::<Greeter>::builder().server(address).id("c1").run();
     let error = soon("a refusal", second).await.unwrap_err();
@@ -142,21 +107,10 @@ async fn an_id_that_is_taken_is_refused() {
 #[tokio::test]
 async fn settings_that_make_no_sense_are_errors_that_say_so() {
     for bad in ["", "a b", "a,b", "a[1]", "a\n", &"x".repeat(256)] {
-        let error = Client::<Greeter>::builder()
-            .id(bad)
-            .run()
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, ClientError::InvalidId(_)),
-            "{bad:?}: {error}"
-        );
+        let error = Client::<Greeter>::builder().id(bad).run().await.unwrap_err();
+        assert!(matches!(error, ClientError::InvalidId(_)), "{bad:?}: {error}");
     }
-    let error = Client::<Greeter>::builder()
-        .workers(0)
-        .run()
-        .await
-        .unwrap_err();
+    let error = Client::<Greeter>::builder().workers(0).run().await.unwrap_err();
     assert!(matches!(error, ClientError::NoWorkers), "{error}");
 }
 
@@ -169,25 +123,17 @@ fn a_client_outside_of_a_runtime_is_an_error() {
 #[tokio::test]
 async fn without_an_id_it_has_one_that_tells_host_and_process() {
     let client = Client::<Greeter>::builder().build().unwrap();
-    assert!(
-        client
-            .id()
-            .as_str()
-            .ends_with(&format!("-{}", std::process::id()))
-    );
+    assert!(client.id().as_str().ends_with(&format!("-{}", std::process::id())));
 }
 
 #[tokio::test]
 async fn a_server_that_vanishes_is_lost() {
     let server = server(1).await;
     let address = server.local_addr().to_string();
-    let client = tokio::spawn(
-        Client::<Greeter>::builder()
-            .server(&*address)
-            .id("c1")
-            .run(),
-    );
-    soon("ready", server.ready()).await.unwrap();
+    let client = tokio::spawn(Client::<Greeter>::builder().server(&*address).id("c1").run());
+    let master = soon("ready", server.ready()).await.unwrap();
+    // An answer says that the client knows that it has joined; before, it would try again.
+    master.greet("Ada").await.unwrap();
     drop(server);
     let error = soon("the loss", client).await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
@@ -215,9 +161,7 @@ async fn what_is_no_dp_server_is_not_tried_again() {
     let address = listener.local_addr().unwrap().to_string();
     let web = tokio::spawn(async move {
         let (mut peer, _) = listener.accept().await.unwrap();
-        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .await
-            .unwrap();
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         // Kept open: the client has to judge by the bytes.
         tokio::time::sleep(Duration::from_secs(60)).await;
         drop(peer);
@@ -244,7 +188,5 @@ async fn a_server_that_hangs_up_during_the_handshake_is_tried_again() {
 #[allow(dead_code, reason = "it is here to be compiled")]
 fn the_type_of_the_worker_is_inferred() -> anyhow::Result<()> {
     dp_client::main(|_info| Greeter::default())?;
-    dp_client::main(|info: &WorkerInfo| Greeter {
-        name: info.client().to_owned(),
-    })
+    dp_client::main(|info: &WorkerInfo| Greeter { name: info.client().to_owned() })
 }

@@ -109,21 +109,13 @@ impl<W: DistributedWorker<Server = T>, T> StateGiven<W> for Given<T> {
 
 impl<W: DistributedWorker> ServerBuilder<W> {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self {
-            state: NoState,
-            settings,
-            worker: PhantomData,
-        }
+        Self { state: NoState, settings, worker: PhantomData }
     }
 
     /// The state that the worker's `#[on_server]` functions and its schedules get: needed where the
     /// worker says `#[distributed_worker(server = ..)]`, and nowhere else.
     pub fn state(self, state: W::Server) -> ServerBuilder<W, Given<W::Server>> {
-        ServerBuilder {
-            state: Given(state),
-            settings: self.settings,
-            worker: PhantomData,
-        }
+        ServerBuilder { state: Given(state), settings: self.settings, worker: PhantomData }
     }
 }
 
@@ -214,11 +206,8 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         S: StateGiven<W>,
     {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let fleet = Fleet::<W>::new(
-            self.settings.limits.clone(),
-            self.state.into_state(),
-            tokio::runtime::Handle::current(),
-        );
+        let (limits, state) = (self.settings.limits.clone(), self.state.into_state());
+        let fleet = Fleet::<W>::new(limits, state, runtime.clone());
         if let Some(hz) = self.settings.frequency {
             fleet.set_frequency(hz)?;
         }
@@ -229,9 +218,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
 
 impl<W, S> fmt::Debug for ServerBuilder<W, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerBuilder")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("ServerBuilder").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -33,19 +33,13 @@ mod tests {
 
     #[test]
     fn sources_follow_the_message() {
-        let error = Layer {
-            text: "cannot save",
-            source: io::Error::other("disk full"),
-        };
+        let error = Layer { text: "cannot save", source: io::Error::other("disk full") };
         assert_eq!(message(&error), "cannot save: disk full");
     }
 
     #[test]
     fn a_source_that_is_quoted_already_is_not_repeated() {
-        let error = Layer {
-            text: "cannot save: disk full",
-            source: io::Error::other("disk full"),
-        };
+        let error = Layer { text: "cannot save: disk full", source: io::Error::other("disk full") };
         assert_eq!(message(&error), "cannot save: disk full");
     }
 }

@@ -60,13 +60,7 @@ pub struct ServerArgs {
     pub frequency: Option<f64>,
 
     /// How the console writes
-    #[arg(
-        long,
-        env = "DP_OUTPUT",
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t
-    )]
+    #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
     pub output: OutputFormat,
 
     /// Say more on standard error; twice for everything
@@ -245,11 +239,7 @@ fn command(worker: &str, version: &'static str) -> Command {
     // Of a generic worker, without its parameters.
     let worker = worker.split('<').next().unwrap_or_default();
     let name = format!("{}-server", worker.to_lowercase());
-    let version = if version.is_empty() {
-        "(no version)"
-    } else {
-        version
-    };
+    let version = if version.is_empty() { "(no version)" } else { version };
     // The options first: what clap derives for them includes having no description.
     ServerArgs::augment_args(Command::new(name))
         .version(version)
@@ -280,10 +270,8 @@ or set DP_CLIENT_WORKERS for the clients, which they prefer.";
 /// What to type to start this program, for the examples.
 fn program() -> String {
     let path = std::env::args_os().next().map(PathBuf::from);
-    let name = path
-        .as_deref()
-        .and_then(Path::file_name)
-        .map(|name| name.to_string_lossy().into_owned());
+    let name =
+        path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "server".to_owned())
 }
 
@@ -318,10 +306,7 @@ fn standard_input() -> impl AsyncRead + Unpin {
                 // before it still counts.
                 Ok(0) => return,
                 Ok(length) => {
-                    if runtime
-                        .block_on(writer.write_all(&buffer[..length]))
-                        .is_err()
-                    {
+                    if runtime.block_on(writer.write_all(&buffer[..length])).is_err() {
                         return;
                     }
                 }
@@ -337,10 +322,7 @@ fn standard_input() -> impl AsyncRead + Unpin {
 }
 
 fn frequency(text: &str) -> Result<f64, String> {
-    let hz = text
-        .parse::<f64>()
-        .ok()
-        .filter(|hz| hz.is_finite() && *hz > 0.0);
+    let hz = text.parse::<f64>().ok().filter(|hz| hz.is_finite() && *hz > 0.0);
     hz.ok_or_else(|| "calls per second are a number above 0, such as 2.5".to_owned())
 }
 
@@ -392,10 +374,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((args.bind.as_str(), args.workers), (":0", 4));
-        assert_eq!(
-            (args.frequency, args.output),
-            (Some(2.5), OutputFormat::Json)
-        );
+        assert_eq!((args.frequency, args.output), (Some(2.5), OutputFormat::Json));
         assert_eq!((args.verbose, args.max_message), (2, Some(2 * MIB)));
         assert_eq!(args.handshake_timeout, Some(Duration::from_millis(500)));
     }
@@ -411,9 +390,7 @@ mod tests {
             ("--max-message", "99999999999999999", "such as 256"),
             ("--output", "xml", "text, json"),
         ] {
-            let error = parsed(&[&format!("{option}={value}")])
-                .unwrap_err()
-                .to_string();
+            let error = parsed(&[&format!("{option}={value}")]).unwrap_err().to_string();
             assert!(error.contains(remedy), "{error}");
         }
     }
@@ -423,12 +400,9 @@ mod tests {
         let version = parsed(&["--version"]).unwrap_err().to_string();
         assert_eq!(version.trim_end(), "greeter-server 1.2.3");
         let help = parsed(&["--help"]).unwrap_err().to_string();
-        for part in [
-            "The server that Greeter workers join",
-            "DP_BIND",
-            "Examples:",
-            "--max-clients",
-        ] {
+        for part in
+            ["The server that Greeter workers join", "DP_BIND", "Examples:", "--max-clients"]
+        {
             assert!(help.contains(part), "{part} is missing in\n{help}");
         }
         let generic = command("Sorter<alloc::string::String>", "");
@@ -451,9 +425,6 @@ mod tests {
         let about = Options::command().get_about().map(ToString::to_string);
         assert_eq!(about.as_deref(), Some("Loads a web site"));
         let options = Options::parse_from(["load", "--url", "http://localhost", "--workers", "3"]);
-        assert_eq!(
-            (options.server.workers, options.url.as_str()),
-            (3, "http://localhost")
-        );
+        assert_eq!((options.server.workers, options.url.as_str()), (3, "http://localhost"));
     }
 }

@@ -43,28 +43,16 @@ impl Listening {
         let listeners = opened.unwrap_or(Err(StartError::NoRuntime))?;
 
         let (stop, stopped) = watch::channel(false);
-        let places = settings
-            .limits
-            .max_clients
-            .saturating_add(SPARE_CONNECTIONS);
+        let places = settings.limits.max_clients.saturating_add(SPARE_CONNECTIONS);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let (mut addresses, mut tasks) = (Vec::new(), JoinSet::new());
         for (address, listener) in listeners {
             tracing::info!("listening on {address}");
-            let task = accept(
-                listener,
-                fleet.clone(),
-                Arc::clone(&places),
-                stopped.clone(),
-            );
+            let task = accept(listener, fleet.clone(), Arc::clone(&places), stopped.clone());
             tasks.spawn_on(task, engine::io());
             addresses.push(address);
         }
-        Ok(Self {
-            addresses,
-            stop,
-            tasks,
-        })
+        Ok(Self { addresses, stop, tasks })
     }
 
     /// The first of the addresses, which is never missing.
@@ -98,10 +86,7 @@ async fn open(bind: &str) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> 
     let whole = address::complete(bind);
     let resolved = lookup_host(&whole)
         .await
-        .map_err(|source| StartError::Resolve {
-            bind: bind.to_owned(),
-            source,
-        })?;
+        .map_err(|source| StartError::Resolve { bind: bind.to_owned(), source })?;
 
     let mut listeners: Vec<(SocketAddr, TcpListener)> = Vec::new();
     let mut failure = None;
@@ -136,18 +121,12 @@ async fn open(bind: &str) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> 
     match failure {
         _ if !listeners.is_empty() => Ok(listeners),
         Some(error) => Err(error),
-        None => Err(StartError::NoAddress {
-            bind: bind.to_owned(),
-        }),
+        None => Err(StartError::NoAddress { bind: bind.to_owned() }),
     }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Lets a server come back at once to the port that the last one had. On Windows the option would
     // let two servers share it instead.
     #[cfg(unix)]
@@ -278,11 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_listened_to_on_one_port() {
         let listeners = open("localhost:0").await.unwrap();
-        assert!(
-            listeners
-                .iter()
-                .all(|(address, _)| address.port() == listeners[0].0.port())
-        );
+        assert!(listeners.iter().all(|(address, _)| address.port() == listeners[0].0.port()));
     }
 
     #[tokio::test]

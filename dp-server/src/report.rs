@@ -29,15 +29,7 @@ impl Report {
         missing: Vec<WorkerId>,
     ) -> Self {
         let failure = (!failures.is_empty()).then(|| failures.join("; "));
-        Self {
-            started,
-            elapsed,
-            roster,
-            results,
-            failures,
-            failure,
-            missing,
-        }
+        Self { started, elapsed, roster, results, failures, failure, missing }
     }
 
     /// Whether the run succeeded and every worker's results are here.
@@ -93,11 +85,7 @@ impl Report {
     /// # Errors
     /// [`FailedRun`], which has the report, when anything went wrong.
     pub fn into_result(self) -> Result<Self, FailedRun> {
-        if self.is_ok() {
-            Ok(self)
-        } else {
-            Err(FailedRun(Box::new(self)))
-        }
+        if self.is_ok() { Ok(self) } else { Err(FailedRun(Box::new(self))) }
     }
 }
 
@@ -124,14 +112,7 @@ mod tests {
 
     fn report(failures: &[&str]) -> Report {
         let failures = failures.iter().map(|&text| text.to_owned()).collect();
-        Report::new(
-            Timestamp::UNIX_EPOCH,
-            Duration::ZERO,
-            vec![],
-            vec![],
-            failures,
-            vec![],
-        )
+        Report::new(Timestamp::UNIX_EPOCH, Duration::ZERO, vec![], vec![], failures, vec![])
     }
 
     #[test]
@@ -143,13 +124,8 @@ mod tests {
 
     #[test]
     fn a_failed_report_becomes_an_error_that_keeps_it() {
-        let error = report(&["disk full", "no results from w2: lost"])
-            .into_result()
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the run failed: disk full; no results from w2: lost"
-        );
+        let error = report(&["disk full", "no results from w2: lost"]).into_result().unwrap_err();
+        assert_eq!(error.to_string(), "the run failed: disk full; no results from w2: lost");
         assert_eq!(error.report().failures().len(), 2);
     }
 }

@@ -35,11 +35,7 @@ pub enum RunError {
 
 fn not_ready(present: usize, needed: usize) -> String {
     let missing = needed - present;
-    let workers = if missing == 1 {
-        "worker is"
-    } else {
-        "workers are"
-    };
+    let workers = if missing == 1 { "worker is" } else { "workers are" };
     format!("not ready to run: {missing} more {workers} needed ({present} of {needed} have joined)")
 }
 
@@ -50,11 +46,8 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     if present < needed {
         return Err(RunError::NotReady { present, needed });
     }
-    let roster: Vec<WorkerInfo> = master
-        .workers()
-        .iter()
-        .map(|worker| worker.info().clone())
-        .collect();
+    let roster: Vec<WorkerInfo> =
+        master.workers().iter().map(|worker| worker.info().clone()).collect();
     let run = W::run(&master).start().map_err(RunError::NoRun)?;
 
     let (started, begun) = (Timestamp::now(), Instant::now());
@@ -72,14 +65,7 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
 
     let (results, missing) = gather::<W>(&master).await;
     failures.extend(missing.messages());
-    Ok(Report::new(
-        started,
-        elapsed,
-        roster,
-        results,
-        failures,
-        missing.ids(),
-    ))
+    Ok(Report::new(started, elapsed, roster, results, failures, missing.ids()))
 }
 
 /// What everyone has recorded so far, and who could not be asked.
@@ -107,8 +93,7 @@ fn aborted(error: JoinError) -> String {
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// The workers whose results could not be had, by reason, in the order of the roster.
@@ -124,9 +109,7 @@ impl Missing {
     }
 
     pub(crate) fn messages(&self) -> impl Iterator<Item = String> {
-        self.0
-            .iter()
-            .map(|(reason, ids)| format!("no results from {}: {reason}", fold_ids(ids)))
+        self.0.iter().map(|(reason, ids)| format!("no results from {}: {reason}", fold_ids(ids)))
     }
 
     fn ids(self) -> Vec<WorkerId> {
@@ -158,11 +141,7 @@ mod tests {
     #[test]
     fn an_error_says_how_many_are_missing() {
         assert_eq!(
-            RunError::NotReady {
-                present: 1,
-                needed: 2
-            }
-            .to_string(),
+            RunError::NotReady { present: 1, needed: 2 }.to_string(),
             "not ready to run: 1 more worker is needed (1 of 2 have joined)"
         );
         assert!(not_ready(0, 4).contains("4 more workers are needed"));
@@ -176,13 +155,7 @@ mod tests {
         }
         missing.add(&WorkerId::new("w3").unwrap(), "too large".to_owned());
         let messages: Vec<_> = missing.messages().collect();
-        assert_eq!(
-            messages,
-            [
-                "no results from w[1-2,4]: lost",
-                "no results from w3: too large"
-            ]
-        );
+        assert_eq!(messages, ["no results from w[1-2,4]: lost", "no results from w3: too large"]);
         assert_eq!(missing.ids().len(), 4);
     }
 
@@ -198,9 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_quoted() {
-        let error = tokio::spawn(async { panic!("no such file") })
-            .await
-            .unwrap_err();
+        let error = tokio::spawn(async { panic!("no such file") }).await.unwrap_err();
         assert_eq!(aborted(error), "schedule panicked: no such file");
     }
 }

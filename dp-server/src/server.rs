@@ -52,13 +52,7 @@ impl<W: DistributedWorker> Server<W> {
         settings: Settings,
         runtime: Handle,
     ) -> Self {
-        Self {
-            fleet,
-            settings,
-            runtime,
-            running: AtomicBool::new(false),
-            listening,
-        }
+        Self { fleet, settings, runtime, running: AtomicBool::new(false), listening }
     }
 
     /// The address where it listens, with the real port also where port 0 was asked for. The first
@@ -141,11 +135,7 @@ impl<W: DistributedWorker> Server<W> {
         let took = quit.await.unwrap_or_default();
         self.fleet.close();
         self.listening.ended(CLOSING).await;
-        if took >= within {
-            Err(ShutdownError::TimedOut { after: within })
-        } else {
-            Ok(())
-        }
+        if took >= within { Err(ShutdownError::TimedOut { after: within }) } else { Ok(()) }
     }
 }
 

@@ -13,9 +13,7 @@ async fn a_session_from_arrival_to_quit() {
     let server = server::<Greeter>(2).await;
     let clients = [client(&server, "c1", 1), client(&server, "c2", 1)];
     let mut typist = Typist::at(server);
-    typist
-        .expects(&["new worker arrived", "new worker arrived", "ready to run"])
-        .await;
+    typist.expects(&["new worker arrived", "new worker arrived", "ready to run"]).await;
     typist.types("/run\n").await;
     let results = typist.until("ok").await;
     let results: Vec<_> = results.iter().map(|line| columns(line)).collect();
@@ -47,9 +45,7 @@ async fn who_joined_before_the_console_began_is_announced() {
     let _client = client(&server, "c1", 2);
     soon("ready", server.ready()).await.unwrap();
     let mut typist = Typist::at(server);
-    typist
-        .expects(&["new worker arrived", "new worker arrived", "ready to run"])
-        .await;
+    typist.expects(&["new worker arrived", "new worker arrived", "ready to run"]).await;
 }
 
 #[tokio::test]
@@ -59,25 +55,15 @@ async fn ready_is_said_again_when_a_worker_was_lost_and_another_came() {
     let second = client(&server, "c2", 1);
     let address = server.local_addr().to_string();
     let mut typist = Typist::at(server);
-    typist
-        .expects(&["new worker arrived", "new worker arrived", "ready to run"])
-        .await;
+    typist.expects(&["new worker arrived", "new worker arrived", "ready to run"]).await;
     second.abort();
     typist.expects(&["worker departed"]).await;
     typist.types("/run\n").await;
     let error = typist.reads().await.unwrap();
-    assert!(
-        error.starts_with("error: ") && error.contains("1 more worker is needed"),
-        "{error}"
-    );
-    let third = dp_client::Client::<Greeter>::builder()
-        .server(address)
-        .id("c3")
-        .run();
+    assert!(error.starts_with("error: ") && error.contains("1 more worker is needed"), "{error}");
+    let third = dp_client::Client::<Greeter>::builder().server(address).id("c3").run();
     let _third = tokio::spawn(third);
-    typist
-        .expects(&["new worker arrived", "ready to run"])
-        .await;
+    typist.expects(&["new worker arrived", "ready to run"]).await;
 }
 
 #[tokio::test]
@@ -86,26 +72,13 @@ async fn a_pipe_may_write_everything_at_once() {
     let _client = client(&server, "c1", 1);
     soon("ready", server.ready()).await.unwrap();
     let mut typist = Typist::at(server);
-    typist
-        .types("/freq 2.5\r\n/run\r\n\r\n/freq\r\n/reset\r\n/results\r\n/run\r\n/quit")
-        .await;
+    typist.types("/freq 2.5\r\n/run\r\n\r\n/freq\r\n/reset\r\n/results\r\n/run\r\n/quit").await;
     let (lines, outcome) = typist.leaves().await;
     outcome.unwrap();
-    let short: Vec<_> = lines
-        .iter()
-        .map(|line| line.rsplit('\t').next().unwrap())
-        .collect();
+    let short: Vec<_> = lines.iter().map(|line| line.rsplit('\t').next().unwrap()).collect();
     assert_eq!(
         short,
-        [
-            "new worker arrived",
-            "ready to run",
-            "greeted Ada",
-            "ok",
-            "2.5",
-            "greeted Ada",
-            "ok"
-        ]
+        ["new worker arrived", "ready to run", "greeted Ada", "ok", "2.5", "greeted Ada", "ok"]
     );
 }
 
@@ -139,22 +112,13 @@ async fn what_is_no_command_is_answered_with_one_error_line() {
     ] {
         typist.types(input).await;
         let line = typist.reads().await.unwrap();
-        assert!(
-            line.starts_with("error: ") && line.contains(part),
-            "{input:?}: {line}"
-        );
+        assert!(line.starts_with("error: ") && line.contains(part), "{input:?}: {line}");
     }
     typist.types(b"\xff\xfe\n").await;
     assert!(typist.reads().await.unwrap().contains("UTF-8"));
     typist.types("x".repeat(100_000)).await;
     typist.types("\n").await;
-    assert!(
-        typist
-            .reads()
-            .await
-            .unwrap()
-            .contains("at most 65536 bytes")
-    );
+    assert!(typist.reads().await.unwrap().contains("at most 65536 bytes"));
     let (rest, outcome) = typist.leaves().await;
     assert!(rest.is_empty(), "{rest:?}");
     outcome.unwrap();
@@ -170,10 +134,7 @@ async fn a_failing_run_says_why_and_keeps_the_results() {
     let lines = typist.until("failed").await;
     assert_eq!(lines[0], "error: cannot set up: disk full");
     let results: Vec<_> = lines[1..].iter().map(|line| columns(line)).collect();
-    assert_eq!(
-        results,
-        [("c1/1", "got this far"), ("c1/2", "got this far")]
-    );
+    assert_eq!(results, [("c1/1", "got this far"), ("c1/2", "got this far")]);
 }
 
 #[tokio::test]
@@ -184,10 +145,7 @@ async fn a_run_of_the_workers_own_names_those_that_failed() {
     typist.until("ready to run").await;
     typist.types("/run\n").await;
     let lines = typist.until("failed").await;
-    assert_eq!(
-        lines[0],
-        "error: 1 of 3 workers failed: c1/2 failed: disk full"
-    );
+    assert_eq!(lines[0], "error: 1 of 3 workers failed: c1/2 failed: disk full");
     assert_eq!(lines.len(), 4, "{lines:?}");
 }
 
@@ -214,10 +172,7 @@ async fn a_worker_without_run_says_so() {
     typist.until("ready to run").await;
     typist.types("/run\n").await;
     let line = typist.reads().await.unwrap();
-    assert!(
-        line.starts_with("error: this worker has no `run`"),
-        "{line}"
-    );
+    assert!(line.starts_with("error: this worker has no `run`"), "{line}");
 }
 
 #[tokio::test]
@@ -229,23 +184,14 @@ async fn arrivals_and_losses_are_said_during_a_run_which_names_who_was_lost() {
     typist.until("ready to run").await;
     typist.types("/run\n").await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let third = dp_client::Client::<Sleeper>::builder()
-        .server(address)
-        .id("c3")
-        .run();
+    let third = dp_client::Client::<Sleeper>::builder().server(address).id("c3").run();
     let _third = tokio::spawn(third);
     typist.expects(&["new worker arrived"]).await;
     second.abort();
     typist.expects(&["worker departed"]).await;
     let lines = typist.until("failed").await;
-    assert!(
-        lines[0].starts_with("error: 1 of 2 workers failed: c2 lost: "),
-        "{lines:?}"
-    );
-    assert!(
-        lines[1].starts_with("error: no results from c2: "),
-        "{lines:?}"
-    );
+    assert!(lines[0].starts_with("error: 1 of 2 workers failed: c2 lost: "), "{lines:?}");
+    assert!(lines[1].starts_with("error: no results from c2: "), "{lines:?}");
     assert_eq!(columns(&lines[2]), ("c1", "asleep"));
     assert_eq!(lines.len(), 3, "{lines:?}");
 }
@@ -262,19 +208,13 @@ async fn workers_are_listed_with_address_version_and_what_they_do() {
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     typist.types("/workers\n").await;
     let lines = [typist.reads().await.unwrap(), typist.reads().await.unwrap()];
-    let fields: Vec<Vec<_>> = lines
-        .iter()
-        .map(|line| line.split('\t').collect())
-        .collect();
+    let fields: Vec<Vec<_>> = lines.iter().map(|line| line.split('\t').collect()).collect();
     assert_eq!((fields[0][0], fields[1][0]), ("c1/1", "c1/2"));
     assert!(fields[0][1].starts_with("127.0.0.1:"), "{lines:?}");
     assert_eq!(fields[0][2], env!("CARGO_PKG_VERSION"));
     assert_eq!(fields[0][3], "idle");
     let running = fields[1][3];
-    assert!(
-        running.starts_with("running linger for 0.") && running.ends_with(" s"),
-        "{running}"
-    );
+    assert!(running.starts_with("running linger for 0.") && running.ends_with(" s"), "{running}");
     busy.abort();
 }
 
@@ -283,16 +223,8 @@ async fn help_lists_every_command() {
     let mut typist = Typist::at(server::<Greeter>(1).await);
     typist.types("/help\n").await;
     let (lines, _) = typist.leaves().await;
-    let names: Vec<_> = lines
-        .iter()
-        .map(|line| line.split(' ').next().unwrap())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "/run", "/results", "/reset", "/freq", "/workers", "/help", "/quit"
-        ]
-    );
+    let names: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["/run", "/results", "/reset", "/freq", "/workers", "/help", "/quit"]);
 }
 
 #[tokio::test]
@@ -309,18 +241,10 @@ async fn json_output_is_one_object_a_line() {
     typist.types("/run\n/freq\n/workers\n/rnu\n/quit\n").await;
     let (lines, outcome) = typist.leaves().await;
     outcome.unwrap();
-    let lines: Vec<serde_json::Value> = lines
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(
-        lines[0],
-        serde_json::json!({"event": "new worker arrived", "worker": "c1"})
-    );
-    assert_eq!(
-        lines[1],
-        serde_json::json!({"event": "ready to run", "workers": 1})
-    );
+    let lines: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0], serde_json::json!({"event": "new worker arrived", "worker": "c1"}));
+    assert_eq!(lines[1], serde_json::json!({"event": "ready to run", "workers": 1}));
     assert_eq!(lines[2]["result"]["worker"], "c1");
     assert_eq!(lines[2]["result"]["message"], "greeted Ada");
     let time = lines[2]["result"]["time"].as_str().unwrap();
@@ -339,8 +263,5 @@ async fn an_output_that_nobody_reads_any_more_ends_the_console() {
     let (mut input, console) = typist.turns_away();
     input.write_all(b"/help\n").await.unwrap();
     let outcome = soon("the end of the console", console).await.unwrap();
-    assert!(
-        matches!(outcome, Err(ConsoleError::Output(_))),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(ConsoleError::Output(_))), "{outcome:?}");
 }

@@ -35,11 +35,7 @@ pub(crate) struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self {
-            reader: BufReader::new(input),
-            line: Vec::new(),
-            too_long: false,
-        }
+        Self { reader: BufReader::new(input), line: Vec::new(), too_long: false }
     }
 
     /// The next line; `None` at the end. Cancel safe: what has been read of a line is kept.
@@ -120,20 +116,11 @@ mod tests {
     async fn a_line_of_the_greatest_length_is_read_and_a_longer_one_is_not() {
         let longest = "x".repeat(MAX_LINE);
         for end in ["\n", "\r\n", ""] {
-            assert_eq!(
-                lines(format!("{longest}{end}").as_bytes()).await,
-                [text(&longest)]
-            );
+            assert_eq!(lines(format!("{longest}{end}").as_bytes()).await, [text(&longest)]);
         }
         let too_long = Input::Unreadable(Unreadable::TooLong);
-        for input in [
-            format!("{longest}y\n/run"),
-            format!("{longest}{longest}{longest}\n/run"),
-        ] {
-            assert_eq!(
-                lines(input.as_bytes()).await,
-                [too_long.clone(), text("/run")]
-            );
+        for input in [format!("{longest}y\n/run"), format!("{longest}{longest}{longest}\n/run")] {
+            assert_eq!(lines(input.as_bytes()).await, [too_long.clone(), text("/run")]);
         }
     }
 

@@ -117,11 +117,7 @@ where
             roll: Roll::new(server.settings.workers),
             printer: Printer::new(output, server.settings.output),
         };
-        Self {
-            server,
-            input: Lines::new(input),
-            announcer,
-        }
+        Self { server, input: Lines::new(input), announcer }
     }
 
     pub(crate) async fn serve(mut self) -> Result<(), ConsoleError> {
@@ -179,10 +175,7 @@ where
 
     async fn frequency(&mut self, hz: Option<f64>) -> Result<(), ConsoleError> {
         match hz {
-            None => {
-                self.print(Line::Frequency(self.server.fleet.frequency()))
-                    .await
-            }
+            None => self.print(Line::Frequency(self.server.fleet.frequency())).await,
             Some(hz) => match self.server.fleet.set_frequency(hz) {
                 Ok(()) => Ok(()),
                 Err(error) => self.print(Line::Error(&chain::message(&error))).await,
@@ -273,11 +266,8 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
             Heard::Event(FleetEvent::Arrived { workers, .. }) => {
                 self.roll.arrived(workers.iter().map(|worker| worker.id()));
             }
-            Heard::Event(FleetEvent::Departed {
-                workers, reason, ..
-            }) => {
-                self.roll
-                    .departed(workers.iter().map(|worker| worker.id()), &reason);
+            Heard::Event(FleetEvent::Departed { workers, reason, .. }) => {
+                self.roll.departed(workers.iter().map(|worker| worker.id()), &reason);
             }
             // An event that a later dp-core has and this console does not know.
             Heard::Event(_) => {}
@@ -292,8 +282,7 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
         server: &Server<W>,
     ) -> Result<(), ConsoleError> {
         let status = server.fleet.status();
-        self.roll
-            .taken(status.iter().map(|worker| worker.info.id()));
+        self.roll.taken(status.iter().map(|worker| worker.info.id()));
         self.say().await
     }
 

@@ -57,10 +57,7 @@ pub(crate) struct Printer<O> {
 
 impl<O: AsyncWrite + Unpin> Printer<O> {
     pub(crate) fn new(output: O, format: OutputFormat) -> Self {
-        Self {
-            output: BufWriter::new(output),
-            format,
-        }
+        Self { output: BufWriter::new(output), format }
     }
 
     /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
@@ -71,10 +68,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
             OutputFormat::Json => serde_json::to_string(&line).unwrap_or_default(),
         };
         text.push('\n');
-        self.output
-            .write_all(text.as_bytes())
-            .await
-            .map_err(ConsoleError::Output)
+        self.output.write_all(text.as_bytes()).await.map_err(ConsoleError::Output)
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), ConsoleError> {
@@ -167,10 +161,8 @@ impl Serialize for Line<'_> {
                     }),
                 )?;
             }
-            Self::Command(info) => map.serialize_entry(
-                "command",
-                &json!({"usage": info.usage(), "about": info.about}),
-            )?,
+            Self::Command(info) => map
+                .serialize_entry("command", &json!({"usage": info.usage(), "about": info.about}))?,
         }
         map.end()
     }
@@ -198,10 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_the_documented_words() {
-        let departed = News::Departed {
-            worker: id("w1"),
-            reason: "reset".to_owned(),
-        };
+        let departed = News::Departed { worker: id("w1"), reason: "reset".to_owned() };
         for (news, text, json) in [
             (
                 News::Arrived(id("w1")),
@@ -213,11 +202,7 @@ mod tests {
                 "worker departed\n",
                 "{\"event\":\"worker departed\",\"worker\":\"w1\",\"reason\":\"reset\"}\n",
             ),
-            (
-                News::Ready(2),
-                "ready to run\n",
-                "{\"event\":\"ready to run\",\"workers\":2}\n",
-            ),
+            (News::Ready(2), "ready to run\n", "{\"event\":\"ready to run\",\"workers\":2}\n"),
         ] {
             assert_eq!(printed(OutputFormat::Text, Line::News(&news)).await, text);
             assert_eq!(printed(OutputFormat::Json, Line::News(&news)).await, json);
@@ -226,22 +211,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_run_is_one_word() {
-        assert_eq!(
-            printed(OutputFormat::Text, Line::Done { ok: true }).await,
-            "ok\n"
-        );
-        assert_eq!(
-            printed(OutputFormat::Text, Line::Done { ok: false }).await,
-            "failed\n"
-        );
-        assert_eq!(
-            printed(OutputFormat::Json, Line::Done { ok: true }).await,
-            "{\"ok\":true}\n"
-        );
-        assert_eq!(
-            printed(OutputFormat::Json, Line::Done { ok: false }).await,
-            "{\"ok\":false}\n"
-        );
+        assert_eq!(printed(OutputFormat::Text, Line::Done { ok: true }).await, "ok\n");
+        assert_eq!(printed(OutputFormat::Text, Line::Done { ok: false }).await, "failed\n");
+        assert_eq!(printed(OutputFormat::Json, Line::Done { ok: true }).await, "{\"ok\":true}\n");
+        assert_eq!(printed(OutputFormat::Json, Line::Done { ok: false }).await, "{\"ok\":false}\n");
     }
 
     #[tokio::test]
@@ -254,14 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_frequency_is_a_plain_number() {
-        assert_eq!(
-            printed(OutputFormat::Text, Line::Frequency(2.5)).await,
-            "2.5\n"
-        );
-        assert_eq!(
-            printed(OutputFormat::Text, Line::Frequency(10.0)).await,
-            "10\n"
-        );
+        assert_eq!(printed(OutputFormat::Text, Line::Frequency(2.5)).await, "2.5\n");
+        assert_eq!(printed(OutputFormat::Text, Line::Frequency(10.0)).await, "10\n");
         assert_eq!(
             printed(OutputFormat::Json, Line::Frequency(2.5)).await,
             "{\"frequency\":2.5}\n"

@@ -74,19 +74,14 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
 impl CommandInfo {
     /// How to write it: name and arguments.
     pub(crate) fn usage(&self) -> String {
-        format!("{} {}", self.name, self.arguments)
-            .trim_end()
-            .to_owned()
+        format!("{} {}", self.name, self.arguments).trim_end().to_owned()
     }
 
     fn alone(&self, rest: &str, command: Command) -> Result<Command, ParseError> {
         if rest.is_empty() {
             Ok(command)
         } else {
-            Err(ParseError::Arguments {
-                name: self.name,
-                rest: Quoted::new(rest),
-            })
+            Err(ParseError::Arguments { name: self.name, rest: Quoted::new(rest) })
         }
     }
 }
@@ -115,19 +110,13 @@ pub(crate) fn parse(line: &str) -> Result<Option<Command>, ParseError> {
         let first = line.split_whitespace().next().unwrap_or_default();
         let first = first.trim_start_matches('/');
         let hint = Hint::new(&format!("/{first}"), "commands start with `/`");
-        return Err(ParseError::NotACommand {
-            text: Quoted::new(line),
-            hint,
-        });
+        return Err(ParseError::NotACommand { text: Quoted::new(line), hint });
     }
     match COMMANDS.iter().find(|info| info.name == name) {
         Some(info) => (info.parse)(info, rest.trim()).map(Some),
         None => {
             let hint = Hint::new(name, "");
-            Err(ParseError::Unknown {
-                text: Quoted::new(name),
-                hint,
-            })
+            Err(ParseError::Unknown { text: Quoted::new(name), hint })
         }
     }
 }
@@ -138,9 +127,7 @@ fn frequency(rest: &str) -> Result<Command, ParseError> {
     }
     match rest.parse::<f64>() {
         Ok(hz) if hz.is_finite() && hz > 0.0 => Ok(Command::Frequency(Some(hz))),
-        _ => Err(ParseError::Frequency {
-            text: Quoted::new(rest),
-        }),
+        _ => Err(ParseError::Frequency { text: Quoted::new(rest) }),
     }
 }
 
@@ -186,11 +173,8 @@ impl Quoted {
 
     fn new(text: &str) -> Self {
         let mut chars = text.chars();
-        let mut shown: String = chars
-            .by_ref()
-            .take(Self::LONGEST)
-            .flat_map(char::escape_debug)
-            .collect();
+        let mut shown: String =
+            chars.by_ref().take(Self::LONGEST).flat_map(char::escape_debug).collect();
         if chars.next().is_some() {
             shown.push('…');
         }
@@ -237,35 +221,20 @@ mod tests {
 
     #[test]
     fn a_typo_gets_a_suggestion() {
-        assert_eq!(
-            error("/rnu"),
-            "there is no command `/rnu`: did you mean `/run`?"
-        );
-        assert_eq!(
-            error("/QUIT"),
-            "there is no command `/QUIT`: did you mean `/quit`?"
-        );
-        assert_eq!(
-            error("/worker"),
-            "there is no command `/worker`: did you mean `/workers`?"
-        );
+        assert_eq!(error("/rnu"), "there is no command `/rnu`: did you mean `/run`?");
+        assert_eq!(error("/QUIT"), "there is no command `/QUIT`: did you mean `/quit`?");
+        assert_eq!(error("/worker"), "there is no command `/worker`: did you mean `/workers`?");
         assert_eq!(
             error("/teleport"),
             "there is no command `/teleport`: `/help` lists those that there are"
         );
-        assert_eq!(
-            error("/"),
-            "there is no command `/`: `/help` lists those that there are"
-        );
+        assert_eq!(error("/"), "there is no command `/`: `/help` lists those that there are");
     }
 
     #[test]
     fn text_that_is_no_command_gets_a_remedy() {
         assert_eq!(error("run"), "`run` is not a command: did you mean `/run`?");
-        assert_eq!(
-            error(" /run"),
-            "` /run` is not a command: did you mean `/run`?"
-        );
+        assert_eq!(error(" /run"), "` /run` is not a command: did you mean `/run`?");
         assert_eq!(
             error("hello there"),
             "`hello there` is not a command: commands start with `/`; `/help` lists them"
@@ -275,19 +244,13 @@ mod tests {
     #[test]
     fn arguments_where_there_are_none_are_an_error() {
         assert_eq!(error("/run fast"), "/run takes no argument, but got `fast`");
-        assert_eq!(
-            error("/quit /run"),
-            "/quit takes no argument, but got `/run`"
-        );
+        assert_eq!(error("/quit /run"), "/quit takes no argument, but got `/run`");
     }
 
     #[test]
     fn a_frequency_is_a_finite_number_above_0() {
         for bad in ["0", "-1", "nan", "inf", "1e999", "fast", "1 2", "-0.0"] {
-            assert!(
-                error(&format!("/freq {bad}")).ends_with(&format!("but got `{bad}`")),
-                "{bad}"
-            );
+            assert!(error(&format!("/freq {bad}")).ends_with(&format!("but got `{bad}`")), "{bad}");
         }
     }
 

@@ -29,12 +29,7 @@ pub(crate) struct Roll {
 
 impl Roll {
     pub(crate) fn new(needed: usize) -> Self {
-        Self {
-            here: BTreeSet::new(),
-            needed,
-            ready: false,
-            news: Vec::new(),
-        }
+        Self { here: BTreeSet::new(), needed, ready: false, news: Vec::new() }
     }
 
     pub(crate) fn arrived<'a>(&mut self, workers: impl IntoIterator<Item = &'a WorkerId>) {
@@ -54,10 +49,7 @@ impl Roll {
         for worker in workers {
             if self.here.remove(worker) {
                 let reason = reason.to_owned();
-                self.news.push(News::Departed {
-                    worker: worker.clone(),
-                    reason,
-                });
+                self.news.push(News::Departed { worker: worker.clone(), reason });
             }
         }
         self.weigh();
@@ -90,10 +82,7 @@ mod tests {
     use super::*;
 
     fn ids(names: &[&str]) -> Vec<WorkerId> {
-        names
-            .iter()
-            .map(|&name| WorkerId::new(name).unwrap())
-            .collect()
+        names.iter().map(|&name| WorkerId::new(name).unwrap()).collect()
     }
 
     /// The news in short: `+w1`, `-w1`, `ready`.
@@ -121,10 +110,7 @@ mod tests {
         roll.arrived(&ids(&["w1", "w2"]));
         roll.departed(&ids(&["w1"]), "lost");
         roll.arrived(&ids(&["w1"]));
-        assert_eq!(
-            short(&mut roll),
-            ["+w1", "+w2", "ready", "-w1", "+w1", "ready"]
-        );
+        assert_eq!(short(&mut roll), ["+w1", "+w2", "ready", "-w1", "+w1", "ready"]);
     }
 
     #[test]

@@ -14,9 +14,7 @@ use tokio::time::timeout;
 pub const LONG: Duration = Duration::from_secs(20);
 
 pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
-    timeout(LONG, work)
-        .await
-        .unwrap_or_else(|_| panic!("{what}: nothing within {LONG:?}"))
+    timeout(LONG, work).await.unwrap_or_else(|_| panic!("{what}: nothing within {LONG:?}"))
 }
 
 /// Greets on every worker.
@@ -125,11 +123,7 @@ impl SelfDriven {
     #[remote]
     pub fn run(&self, ctx: &Context<Self>) -> Result<(), String> {
         ctx.result("ran");
-        if ctx.worker().index() == 1 {
-            Err("disk full".to_owned())
-        } else {
-            Ok(())
-        }
+        if ctx.worker().index() == 1 { Err("disk full".to_owned()) } else { Ok(()) }
     }
 }
 
@@ -140,23 +134,12 @@ pub fn client<W: DistributedWorker + Default>(
     workers: usize,
 ) -> JoinHandle<Result<(), ClientError>> {
     let address = server.local_addr().to_string();
-    tokio::spawn(
-        Client::<W>::builder()
-            .server(address)
-            .id(id)
-            .workers(workers)
-            .run(),
-    )
+    tokio::spawn(Client::<W>::builder().server(address).id(id).workers(workers).run())
 }
 
 /// A server on a free port that waits for as many workers.
 pub async fn server<W: DistributedWorker<Server = ()>>(workers: usize) -> Server<W> {
-    Server::<W>::builder()
-        .bind("127.0.0.1:0")
-        .workers(workers)
-        .start()
-        .await
-        .unwrap()
+    Server::<W>::builder().bind("127.0.0.1:0").workers(workers).start().await.unwrap()
 }
 
 /// The person at a console.
@@ -176,27 +159,16 @@ impl Typist {
             server.shutdown().await.unwrap();
             outcome
         });
-        Self {
-            input: Some(input),
-            output: BufReader::new(output).lines(),
-            console,
-        }
+        Self { input: Some(input), output: BufReader::new(output).lines(), console }
     }
 
     pub async fn types(&mut self, text: impl AsRef<[u8]>) {
-        self.input
-            .as_mut()
-            .unwrap()
-            .write_all(text.as_ref())
-            .await
-            .unwrap();
+        self.input.as_mut().unwrap().write_all(text.as_ref()).await.unwrap();
     }
 
     /// The next line, or `None` at the end.
     pub async fn reads(&mut self) -> Option<String> {
-        soon("a line of the console", self.output.next_line())
-            .await
-            .unwrap()
+        soon("a line of the console", self.output.next_line()).await.unwrap()
     }
 
     pub async fn expects(&mut self, lines: &[&str]) {
@@ -208,10 +180,7 @@ impl Typist {
     pub async fn until(&mut self, last: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            let line = self
-                .reads()
-                .await
-                .unwrap_or_else(|| panic!("no {last} after {lines:?}"));
+            let line = self.reads().await.unwrap_or_else(|| panic!("no {last} after {lines:?}"));
             if line == last {
                 return lines;
             }
@@ -226,10 +195,7 @@ impl Typist {
         while let Some(line) = self.reads().await {
             rest.push(line);
         }
-        (
-            rest,
-            soon("the end of the console", self.console).await.unwrap(),
-        )
+        (rest, soon("the end of the console", self.console).await.unwrap())
     }
 
     /// Stops listening to what the console says.
@@ -241,9 +207,7 @@ impl Typist {
 /// The columns of a result line, after a check of its time.
 pub fn columns(line: &str) -> (&str, &str) {
     let fields: Vec<_> = line.splitn(3, '\t').collect();
-    let [id, time, message] = fields[..] else {
-        panic!("{line:?} is no result line")
-    };
+    let [id, time, message] = fields[..] else { panic!("{line:?} is no result line") };
     let is_time = time.len() == 15
         && time
             .chars()
