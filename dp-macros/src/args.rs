@@ -18,10 +18,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
-        let mut args = Args {
-            krate: quote!(::dp_core),
-            server: None,
-        };
+        let mut args = Args { krate: quote!(::dp_core), server: None };
         let mut seen = Vec::new();
         let parser = |input: ParseStream| {
             while !input.is_empty() {
@@ -50,11 +47,7 @@ impl Args {
             errors.at(&key, &format!("`{key}` is given twice"), "");
         }
         if (key == "crate" || key == "server") && !input.peek(Token![=]) {
-            let what = if key == "crate" {
-                "path::to::dp_core"
-            } else {
-                "State"
-            };
+            let what = if key == "crate" { "path::to::dp_core" } else { "State" };
             let help = format!("write `{key} = {what}`");
             errors.at(&key, &format!("`{key}` needs a value"), &help);
         } else if key == "crate" {
@@ -91,18 +84,13 @@ pub(crate) enum Mark {
     OnServer,
 }
 
-const MARKS: [(&str, Mark); 3] = [
-    ("remote", Mark::Remote),
-    ("schedule", Mark::Schedule),
-    ("on_server", Mark::OnServer),
-];
+const MARKS: [(&str, Mark); 3] =
+    [("remote", Mark::Remote), ("schedule", Mark::Schedule), ("on_server", Mark::OnServer)];
 
 impl Mark {
     pub(crate) fn of(attribute: &Attribute) -> Option<Mark> {
         let name = attribute.path().get_ident()?;
-        MARKS
-            .iter()
-            .find_map(|(mark_name, mark)| (name == mark_name).then_some(*mark))
+        MARKS.iter().find_map(|(mark_name, mark)| (name == mark_name).then_some(*mark))
     }
 
     /// Whether one of the attributes is called `name`.
@@ -127,11 +115,7 @@ pub(crate) fn typed_error(attribute: &Attribute, mark: Mark, errors: &mut Errors
         Meta::Path(_) => return false,
         Meta::List(list) => list,
         Meta::NameValue(pair) => {
-            errors.at(
-                &pair.value,
-                &format!("`{}` takes no value", mark.name()),
-                "",
-            );
+            errors.at(&pair.value, &format!("`{}` takes no value", mark.name()), "");
             return false;
         }
     };

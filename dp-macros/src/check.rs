@@ -53,19 +53,14 @@ fn reserved(worker: &mut Worker, errors: &mut Errors) {
         false
     };
     worker.remotes.retain(|remote| allowed(&remote.name));
-    worker
-        .schedules
-        .retain(|schedule| allowed(&schedule.item.sig.ident));
+    worker.schedules.retain(|schedule| allowed(&schedule.item.sig.ident));
 }
 
 fn duplicates(worker: &mut Worker, errors: &mut Errors) {
     let mut seen: Vec<(Ident, Vec<String>)> = Vec::new();
     let mut doubles: Vec<Ident> = Vec::new();
     let mut first = |name: &Ident, cfgs: &[Attribute], errors: &mut Errors| {
-        let cfgs: Vec<String> = cfgs
-            .iter()
-            .map(|cfg| cfg.to_token_stream().to_string())
-            .collect();
+        let cfgs: Vec<String> = cfgs.iter().map(|cfg| cfg.to_token_stream().to_string()).collect();
         // Two methods that never exist at the same time may share a name.
         let clash = |(other, others): &(Ident, Vec<String>)| {
             other.unraw() == name.unraw()
@@ -81,15 +76,9 @@ fn duplicates(worker: &mut Worker, errors: &mut Errors) {
         }
         !clash
     };
-    worker
-        .remotes
-        .retain(|one| first(&one.name, &one.carried.cfgs, errors));
-    worker
-        .server_functions
-        .retain(|one| first(&one.name, &one.carried.cfgs, errors));
-    worker
-        .schedules
-        .retain(|one| first(&one.item.sig.ident, &one.carried.cfgs, errors));
+    worker.remotes.retain(|one| first(&one.name, &one.carried.cfgs, errors));
+    worker.server_functions.retain(|one| first(&one.name, &one.carried.cfgs, errors));
+    worker.schedules.retain(|one| first(&one.item.sig.ident, &one.carried.cfgs, errors));
     for name in doubles {
         remove_double(&mut worker.local.items, &name);
     }
@@ -120,33 +109,23 @@ fn state(worker: &mut Worker, errors: &mut Errors) {
 }
 
 fn runs(remotes: &[Function], schedules: &[Schedule]) -> Vec<Run> {
-    let schedules = schedules
-        .iter()
-        .filter(|schedule| schedule.item.sig.ident == "run" && !schedule.faulty);
+    let schedules =
+        schedules.iter().filter(|schedule| schedule.item.sig.ident == "run" && !schedule.faulty);
     let schedules = schedules.map(|schedule| Run {
         cfgs: schedule.carried.cfgs.clone(),
         name: schedule.item.sig.ident.clone(),
         kind: match schedule.takes_arguments {
-            true => RunKind::TakesArguments {
-                signature: schedule.signature.clone(),
-            },
-            false => RunKind::Schedule {
-                is_async: schedule.is_async,
-                fallible: schedule.fallible,
-            },
+            true => RunKind::TakesArguments { signature: schedule.signature.clone() },
+            false => RunKind::Schedule { is_async: schedule.is_async, fallible: schedule.fallible },
         },
     });
-    let remotes = remotes
-        .iter()
-        .filter(|remote| remote.name == "run" && !remote.faulty);
+    let remotes = remotes.iter().filter(|remote| remote.name == "run" && !remote.faulty);
     let remotes = remotes.map(|remote| Run {
         cfgs: remote.carried.cfgs.clone(),
         name: remote.name.clone(),
         kind: match remote.arguments.is_empty() {
             true => RunKind::Broadcast,
-            false => RunKind::TakesArguments {
-                signature: remote.signature.clone(),
-            },
+            false => RunKind::TakesArguments { signature: remote.signature.clone() },
         },
     });
     schedules.chain(remotes).collect()

@@ -15,18 +15,14 @@ pub(crate) struct Errors {
 
 impl Errors {
     pub(crate) fn new() -> Self {
-        Errors {
-            list: Vec::new(),
-            consumed: false,
-        }
+        Errors { list: Vec::new(), consumed: false }
     }
 
     /// Notes a mistake, marking all of `culprit`.
     ///
     /// `help` says what to write instead; it may be empty where the message leaves no doubt.
     pub(crate) fn at(&mut self, culprit: impl ToTokens, message: &str, help: &str) {
-        self.list
-            .push(syn::Error::new_spanned(culprit, with_help(message, help)));
+        self.list.push(syn::Error::new_spanned(culprit, with_help(message, help)));
     }
 
     /// Notes what `syn` had to say.
@@ -48,19 +44,12 @@ impl Errors {
 impl Drop for Errors {
     fn drop(&mut self) {
         // For the tests of this crate: a released macro never panics.
-        debug_assert!(
-            self.consumed || std::thread::panicking(),
-            "mistakes were not reported"
-        );
+        debug_assert!(self.consumed || std::thread::panicking(), "mistakes were not reported");
     }
 }
 
 fn with_help(message: &str, help: &str) -> String {
-    if help.is_empty() {
-        message.to_owned()
-    } else {
-        format!("{message}\nhelp: {help}")
-    }
+    if help.is_empty() { message.to_owned() } else { format!("{message}\nhelp: {help}") }
 }
 
 #[cfg(test)]

@@ -50,12 +50,7 @@ impl VisitMut for Replace {
         {
             let rest = std::mem::take(&mut path.segments).into_iter().skip(1);
             path.leading_colon = self.with.path.leading_colon;
-            path.segments = self
-                .with
-                .segments(ident.span())
-                .into_iter()
-                .chain(rest)
-                .collect();
+            path.segments = self.with.segments(ident.span()).into_iter().chain(rest).collect();
         }
         visit_mut::visit_path_mut(self, path);
     }

@@ -8,10 +8,7 @@ use quote::ToTokens;
 
 /// `tokens` with the spacing that rustfmt would give a type on one line.
 pub(crate) fn print(tokens: impl ToTokens) -> String {
-    let mut printer = Printer {
-        text: String::new(),
-        last: Last::Open,
-    };
+    let mut printer = Printer { text: String::new(), last: Last::Open };
     printer.tokens(tokens.to_token_stream());
     printer.text
 }
@@ -91,10 +88,7 @@ impl Printer {
         match operator.as_str() {
             "'" => {
                 // A lifetime is its apostrophe and its name.
-                let name = flat
-                    .get(index + 1)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
+                let name = flat.get(index + 1).map(ToString::to_string).unwrap_or_default();
                 self.word(&format!("'{name}"));
                 return 2;
             }
@@ -127,10 +121,7 @@ impl Printer {
                 self.last = Last::Open;
             }
             _ => {
-                self.gap(matches!(
-                    self.last,
-                    Last::Word | Last::Prefix | Last::Separator
-                ));
+                self.gap(matches!(self.last, Last::Word | Last::Prefix | Last::Separator));
                 self.text.push_str(&operator);
                 self.last = Last::Open;
             }

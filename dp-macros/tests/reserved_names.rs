@@ -31,11 +31,8 @@ fn methods(item: &syn::Item) -> Vec<String> {
     let syn::Type::Path(path) = &*block.self_ty else {
         return Vec::new();
     };
-    let of_interest = path
-        .path
-        .segments
-        .last()
-        .is_some_and(|last| last.ident == "Group" || last.ident == "Stub");
+    let of_interest =
+        path.path.segments.last().is_some_and(|last| last.ident == "Group" || last.ident == "Stub");
     if !of_interest || block.trait_.is_some() {
         return Vec::new();
     }
@@ -54,9 +51,6 @@ fn every_method_of_group_and_stub_is_reserved() {
     let offered = offered();
     assert!(offered.iter().any(|name| name == "workers"), "{offered:?}");
     for name in offered {
-        assert!(
-            check.contains(&format!("\"{name}\"")),
-            "`{name}` is missing in RESERVED"
-        );
+        assert!(check.contains(&format!("\"{name}\"")), "`{name}` is missing in RESERVED");
     }
 }

@@ -72,7 +72,9 @@ impl<'a> Expansion<'a> {
                     unreachable_code,
                     unreachable_pub,
                     unused_lifetimes,
-                    unused_qualifications
+                    unused_mut,
+                    unused_qualifications,
+                    unused_variables
                 )]
             },
         }
@@ -86,11 +88,7 @@ impl ToTokens for Expansion<'_> {
         let local = local::expand(self);
         let types = [remote::item(self), master::item(self), server::item(self)];
         let schedules = master::schedules(self);
-        let impls = [
-            remote::expand(self),
-            master::expand(self),
-            server::expand(self),
-        ];
+        let impls = [remote::expand(self), master::expand(self), server::expand(self)];
         let implementation = worker::expand(self);
         tokens.extend(quote! {
             #local

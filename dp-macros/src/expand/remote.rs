@@ -21,13 +21,7 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
          `Call`.",
         expansion.worker.name
     );
-    stub::item(
-        expansion,
-        &expansion.remote,
-        &field(),
-        &inner(expansion),
-        &docs,
-    )
+    stub::item(expansion, &expansion.remote, &field(), &inner(expansion), &docs)
 }
 
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {

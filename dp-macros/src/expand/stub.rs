@@ -31,12 +31,7 @@ pub(super) fn item(
     docs: &str,
 ) -> TokenStream {
     let Expansion { worker, quiet, .. } = expansion;
-    let Worker {
-        generics,
-        cfgs,
-        self_ty,
-        ..
-    } = worker;
+    let Worker { generics, cfgs, self_ty, .. } = worker;
     let clause = &generics.where_clause;
     let parameters = generics.params.iter();
     quote! {
@@ -114,41 +109,20 @@ pub(super) fn method(
     handle: &str,
     methods: &Ident,
 ) -> TokenStream {
-    let Worker {
-        krate,
-        private,
-        self_ty,
-        ..
-    } = worker;
-    let Function {
-        carried,
-        vis,
-        name,
-        generics,
-        arguments,
-        output,
-        ..
-    } = one;
+    let Worker { krate, private, self_ty, .. } = worker;
+    let Function { carried, vis, name, generics, arguments, output, .. } = one;
     let clause = &generics.where_clause;
     let handle = Ident::new(handle, name.span());
     let function = Ident::new(function, name.span());
     let value = &output.value;
-    let parameters = arguments
-        .iter()
-        .map(|Argument { name, ty, .. }| quote!(#name: #ty));
+    let parameters = arguments.iter().map(|Argument { name, ty, .. }| quote!(#name: #ty));
     let body = if one.faulty {
         quote!({ ::core::todo!() })
     } else {
         let writer = hygienic("arguments", name.span());
-        let writes: Vec<TokenStream> = arguments
-            .iter()
-            .filter_map(|argument| write(worker, argument, &writer))
-            .collect();
-        let writer = if writes.is_empty() {
-            quote!(_)
-        } else {
-            quote!(#writer)
-        };
+        let writes: Vec<TokenStream> =
+            arguments.iter().filter_map(|argument| write(worker, argument, &writer)).collect();
+        let writer = if writes.is_empty() { quote!(_) } else { quote!(#writer) };
         let value = checked(worker, value, "CanBeResult");
         quote! {{
             #private::#function::<#self_ty, #value>(
@@ -194,11 +168,7 @@ fn write(worker: &Worker, argument: &Argument, writer: &Ident) -> Option<TokenSt
 /// same is reported once.
 pub(super) fn checked(worker: &Worker, ty: &Type, bound: &str) -> TokenStream {
     let first = ty.span();
-    let last = ty
-        .to_token_stream()
-        .into_iter()
-        .last()
-        .map_or(first, |token| token.span());
+    let last = ty.to_token_stream().into_iter().last().map_or(first, |token| token.span());
     let private = &worker.private;
     let bound = Ident::new(bound, first);
     let bound = quote_spanned!(first=> #private::#bound);

@@ -11,61 +11,48 @@ use super::{Expansion, hygienic};
 use crate::model::{Function, Passing, Role, Run, RunKind, Worker};
 
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {
-    let Expansion {
-        worker,
-        remote,
-        master,
-        server,
-        ..
-    } = expansion;
-    let Worker {
-        krate,
-        private,
-        self_ty,
-        ..
-    } = worker;
+    let Expansion { worker, remote, master, server, .. } = expansion;
+    let Worker { krate, private, self_ty, .. } = worker;
     let (impls, types, clause) = worker.generics.split_for_impl();
-    let state = worker
-        .server
-        .as_ref()
-        .map_or_else(|| quote!(()), ToTokens::to_token_stream);
+    let state = match &worker.server {
+        None => quote!(
+            type Server = ();
+        ),
+        // Where the state is private and the worker is not, the compiler marks all of this.
+        Some(state) => quote_spanned!(state.span()=> type Server = #state;),
+    };
     let server_stub = match worker.has_server_stub {
         true => quote!(#server #types),
         false => quote!(#private::NoServer<Self>),
     };
-    // Where the worker is not `Send`, it is the worker's type that has to be marked.
-    let span = self_ty.span();
     let contract = contract(worker);
     let dispatch = dispatcher(worker, &worker.remotes, stub::REMOTE);
     let dispatch_server = dispatcher(worker, &worker.server_functions, stub::SERVER);
     let run = run(expansion);
     let [call, master_argument] = ["call", "master"].map(|name| hygienic(name, Span::call_site()));
-    let items = quote! {
+    quote! {
+        #[automatically_derived]
+        impl #impls #krate::DistributedWorker for #self_ty #clause {
             type Remote = #remote #types;
             type Master = #master #types;
-            type Server = #state;
+            #state
             type ServerStub = #server_stub;
 
             fn contract() -> #krate::Contract {
                 #contract
             }
 
-            fn dispatch(#[allow(unused_mut)] mut #call: #private::Invocation<Self>) -> #private::Invoked {
+            fn dispatch(mut #call: #private::Invocation<Self>) -> #private::Invoked {
                 #dispatch
             }
 
-            fn dispatch_server(#[allow(unused_mut)] mut #call: #private::ServerInvocation<Self>) -> #private::Invoked {
+            fn dispatch_server(mut #call: #private::ServerInvocation<Self>) -> #private::Invoked {
                 #dispatch_server
             }
 
             fn run(#master_argument: &#master #types) -> #private::Run {
                 #run
             }
-    };
-    quote_spanned! {span=>
-        #[automatically_derived]
-        impl #impls #krate::DistributedWorker for #self_ty #clause {
-            #items
         }
     }
 }
@@ -114,12 +101,7 @@ fn title(worker: &Worker) -> TokenStream {
 fn methods(worker: &Worker, functions: &[Function]) -> TokenStream {
     let krate = &worker.krate;
     let methods = functions.iter().filter(|one| !one.faulty).map(|one| {
-        let Function {
-            carried,
-            signature,
-            types,
-            ..
-        } = one;
+        let Function { carried, signature, types, .. } = one;
         let (cfgs, docs) = (&carried.cfgs, &carried.summary);
         let (name, exclusive) = (one.name.unraw().to_string(), one.exclusive());
         quote! {
@@ -145,10 +127,7 @@ fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenSt
     if functions.iter().all(|one| one.faulty) {
         return quote!(#private::unknown_method(#call.method()));
     }
-    let arms = functions
-        .iter()
-        .filter(|one| !one.faulty)
-        .map(|one| arm(worker, one, &numbers));
+    let arms = functions.iter().filter(|one| !one.faulty).map(|one| arm(worker, one, &numbers));
     // It says once that the worker is not `Send`, in place of each future that takes it along.
     let checked = checked(worker, &worker.self_ty, "CanBeWorker");
     quote! {
@@ -165,18 +144,8 @@ fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenSt
 /// The tokens stand where the function's name does, so that the compiler says there what it has to
 /// say, such as that the future is not `Send`.
 fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
-    let Worker {
-        private, self_ty, ..
-    } = worker;
-    let Function {
-        carried,
-        name,
-        is_async,
-        arguments,
-        output,
-        role,
-        ..
-    } = one;
+    let Worker { private, self_ty, .. } = worker;
+    let Function { carried, name, is_async, arguments, output, role, .. } = one;
     let cfgs = &carried.cfgs;
     let span = name.span();
     let [call, method] = ["call", "method"].map(|name| hygienic(name, Span::call_site()));
@@ -190,11 +159,7 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
         let local = hygienic(&format!("argument{index}"), span);
         let (ty, read, lent) = match passing {
             Passing::Text => (quote!(::std::string::String), "argument", true),
-            Passing::Bytes => (
-                quote!(::std::vec::Vec<::core::primitive::u8>),
-                "argument",
-                true,
-            ),
+            Passing::Bytes => (quote!(::std::vec::Vec<::core::primitive::u8>), "argument", true),
             Passing::Slice(ty) => (checked(worker, ty, "CanBeArgument"), "slice", true),
             Passing::Lent(ty) => (checked(worker, ty, "CanBeArgument"), "argument", true),
             Passing::Owned(ty) => (checked(worker, ty, "CanBeArgument"), "argument", false),
@@ -202,11 +167,7 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
         // Where a bound has failed already, the same at the same place is not reported again.
         let read = Ident::new(read, span);
         decode.push(quote_spanned!(span=> let #local = #call.#read::<#ty>()?;));
-        names.push(if lent {
-            quote!(&#local)
-        } else {
-            quote!(#local)
-        });
+        names.push(if lent { quote!(&#local) } else { quote!(#local) });
     }
     let (given, leading) = leading(role, &call, span);
     let wait = is_async.then(|| quote_spanned!(span=> .await));
@@ -246,10 +207,7 @@ fn leading(role: &Role, call: &Ident, span: Span) -> (TokenStream, Vec<TokenStre
                     let given = quote!(let (#worker, #context) = #call.#access(););
                     (given, vec![quote!(#worker), quote!(#context)])
                 }
-                None => (
-                    quote!(let (#worker, _) = #call.#access();),
-                    vec![quote!(#worker)],
-                ),
+                None => (quote!(let (#worker, _) = #call.#access();), vec![quote!(#worker)]),
             }
         }
         Role::Server { state, caller } => {
@@ -284,11 +242,7 @@ fn run(expansion: &Expansion) -> TokenStream {
 }
 
 fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
-    let Expansion {
-        worker,
-        master: master_type,
-        ..
-    } = expansion;
+    let Expansion { worker, master: master_type, .. } = expansion;
     let private = &worker.private;
     let (_, types, _) = worker.generics.split_for_impl();
     let name = &one.name;

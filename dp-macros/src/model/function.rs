@@ -75,8 +75,7 @@ impl Function {
         let before = errors.count();
         let typed_error = args::typed_error(attribute, mark, errors);
         let mut sig = item.sig.clone();
-        cx.self_type
-            .replace(&mut sig, super::Replace::visit_signature_mut);
+        cx.self_type.replace(&mut sig, super::Replace::visit_signature_mut);
         qualifiers(&sig, mark, errors);
         generics(&sig.generics, mark, errors);
         let mut parameters: Vec<&syn::PatType> = Vec::new();
@@ -117,13 +116,7 @@ impl Function {
     }
 
     pub(crate) fn exclusive(&self) -> bool {
-        matches!(
-            self.role,
-            Role::Remote {
-                exclusive: true,
-                ..
-            }
-        )
+        matches!(self.role, Role::Remote { exclusive: true, .. })
     }
 }
 
@@ -131,30 +124,18 @@ impl Function {
 pub(super) fn qualifiers(sig: &Signature, mark: Mark, errors: &mut Errors) {
     let mark = mark.name();
     if let Some(token) = &sig.constness {
-        errors.at(
-            token,
-            &format!("a `const fn` cannot be `{mark}`"),
-            "remove `const`",
-        );
+        errors.at(token, &format!("a `const fn` cannot be `{mark}`"), "remove `const`");
     }
     if let Safety::Unsafe(token) = &sig.safety {
         let help = "remove `unsafe`: nobody at the other end can uphold its conditions";
         errors.at(token, &format!("an `unsafe fn` cannot be `{mark}`"), help);
     }
     if let Some(abi) = &sig.abi {
-        errors.at(
-            abi,
-            &format!("an `extern fn` cannot be `{mark}`"),
-            "remove the ABI",
-        );
+        errors.at(abi, &format!("an `extern fn` cannot be `{mark}`"), "remove the ABI");
     }
     if let Some(variadic) = &sig.variadic {
         let help = "take a `Vec` or a slice";
-        errors.at(
-            variadic.dots,
-            &format!("a variadic function cannot be `{mark}`"),
-            help,
-        );
+        errors.at(variadic.dots, &format!("a variadic function cannot be `{mark}`"), help);
     }
 }
 
@@ -180,34 +161,20 @@ fn remote_role(
     errors: &mut Errors,
 ) -> (Role, usize) {
     let exclusive = receiver_of(item, Mark::Remote, errors).unwrap_or(false);
-    let context = parameters
-        .first()
-        .filter(|first| is_context(referent(&first.ty)));
+    let context = parameters.first().filter(|first| is_context(referent(&first.ty)));
     if let Some(context) = context
         && !is_shared_reference(&context.ty)
     {
-        errors.at(
-            &context.ty,
-            "the context is lent to the method",
-            "write `&Context<Self>`",
-        );
+        errors.at(&context.ty, "the context is lent to the method", "write `&Context<Self>`");
     }
-    (
-        Role::Remote {
-            exclusive,
-            context: context.map(|context| context.ty.span()),
-        },
-        { usize::from(context.is_some()) },
-    )
+    (Role::Remote { exclusive, context: context.map(|context| context.ty.span()) }, {
+        usize::from(context.is_some())
+    })
 }
 
 /// Whether the receiver is exclusive; `None` where there is none that can do.
 pub(super) fn receiver_of(item: &ImplItemFn, mark: Mark, errors: &mut Errors) -> Option<bool> {
-    let choice = if mark == Mark::Schedule {
-        "`&self`"
-    } else {
-        "`&self` or `&mut self`"
-    };
+    let choice = if mark == Mark::Schedule { "`&self`" } else { "`&self` or `&mut self`" };
     let Some(receiver) = item.sig.receiver() else {
         let message = format!("a `{}` method needs a receiver", mark.name());
         let help = format!("make {choice} its first parameter");
@@ -261,13 +228,7 @@ fn server_role(
             "an `#[on_server]` function runs on the server, where there is no worker",
             &format!("write `{state}` in place of the receiver"),
         );
-        return (
-            Role::Server {
-                state: None,
-                caller: None,
-            },
-            0,
-        );
+        return (Role::Server { state: None, caller: None }, 0);
     }
     let Some(first) = parameters
         .first()
@@ -279,17 +240,9 @@ fn server_role(
             Some(first) => errors.at(&first.ty, message, &help),
             None => errors.at(&item.sig.ident, message, &help),
         }
-        return (
-            Role::Server {
-                state: None,
-                caller: None,
-            },
-            parameters.len().min(1),
-        );
+        return (Role::Server { state: None, caller: None }, parameters.len().min(1));
     };
-    let caller = parameters
-        .get(1)
-        .filter(|second| is_worker_info(referent(&second.ty)));
+    let caller = parameters.get(1).filter(|second| is_worker_info(referent(&second.ty)));
     if let Some(caller) = caller.filter(|caller| !is_shared_reference(&caller.ty)) {
         errors.at(
             &caller.ty,
@@ -299,13 +252,7 @@ fn server_role(
     }
     let taken = 1 + usize::from(caller.is_some());
     let caller = caller.map(|caller| caller.ty.span());
-    (
-        Role::Server {
-            state: Some(first.ty.span()),
-            caller,
-        },
-        taken,
-    )
+    (Role::Server { state: Some(first.ty.span()), caller }, taken)
 }
 
 fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Errors) -> Argument {
@@ -315,9 +262,8 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
         let help = "write the method twice, each with a `#[cfg]` of its own";
         errors.at(attribute, "an argument cannot depend on a `#[cfg]`", help);
     }
-    let passing = misplaced(parameter, role, errors)
-        .then(|| Passing::of(&parameter.ty, errors))
-        .flatten();
+    let passing =
+        misplaced(parameter, role, errors).then(|| Passing::of(&parameter.ty, errors)).flatten();
     let generated = || format_ident!("__argument_{index}", span = parameter.pat.span());
     let mut shown = None;
     let name = match &*parameter.pat {
@@ -335,11 +281,7 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
                     print(pattern)
                 ),
             };
-            errors.at(
-                pattern,
-                "an argument that is sent needs a name, not a pattern",
-                &help,
-            );
+            errors.at(pattern, "an argument that is sent needs a name, not a pattern", &help);
             generated()
         }
     };
@@ -355,14 +297,8 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
 fn misplaced(parameter: &syn::PatType, role: &Role, errors: &mut Errors) -> bool {
     let target = referent(&parameter.ty);
     match role {
-        Role::Remote {
-            context: Some(_), ..
-        } if is_context(target) => {
-            errors.at(
-                &parameter.ty,
-                "a method has one context",
-                "remove this parameter",
-            );
+        Role::Remote { context: Some(_), .. } if is_context(target) => {
+            errors.at(&parameter.ty, "a method has one context", "remove this parameter");
         }
         Role::Remote { context: None, .. } if is_context(target) => errors.at(
             &parameter.ty,
@@ -398,25 +334,10 @@ fn describe(
     let list = |one: &dyn Fn(&Argument) -> String| {
         arguments.iter().map(one).collect::<Vec<_>>().join(", ")
     };
-    let with_names = list(&|argument| {
-        format!(
-            "{}: {}",
-            argument.shown,
-            print(without_lifetime(&argument.ty))
-        )
-    });
+    let with_names =
+        list(&|argument| format!("{}: {}", argument.shown, print(without_lifetime(&argument.ty))));
     let signature = format!("{}({with_names}){returned}", sig.ident.unraw());
-    let exclusive = if matches!(
-        role,
-        Role::Remote {
-            exclusive: true,
-            ..
-        }
-    ) {
-        "mut "
-    } else {
-        ""
-    };
+    let exclusive = if matches!(role, Role::Remote { exclusive: true, .. }) { "mut " } else { "" };
     let typed = if typed_error { " typed" } else { "" };
     let types = list(&|argument| print(without_lifetime(&argument.ty)));
     (signature, format!("{exclusive}({types}){returned}{typed}"))

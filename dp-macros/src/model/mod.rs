@@ -108,11 +108,8 @@ pub(crate) fn build(
         StripAll.visit_item_impl_mut(&mut local);
         return Err(local.into_token_stream());
     };
-    let cx = Cx {
-        self_type: SelfType::new(&path),
-        server: args.server,
-        private: private(&args.krate),
-    };
+    let cx =
+        Cx { self_type: SelfType::new(&path), server: args.server, private: private(&args.krate) };
     Ok(worker(local, path, cx, args.krate, errors))
 }
 
@@ -183,12 +180,7 @@ fn worker(
         self_ty: (*local.self_ty).clone(),
         generics: bounded(&local.generics, &local.self_ty),
         cfgs: Carried::of(&local.attrs).cfgs,
-        allows: local
-            .attrs
-            .iter()
-            .filter(|one| one.path().is_ident("allow"))
-            .cloned()
-            .collect(),
+        allows: local.attrs.iter().filter(|one| one.path().is_ident("allow")).cloned().collect(),
         krate,
         private: cx.private.clone(),
         server: cx.server.clone(),
@@ -202,9 +194,7 @@ fn worker(
     let mut kept = Vec::new();
     for mut item in std::mem::take(&mut local.items) {
         let marks = take_marks(&mut item, errors);
-        let moved = marks
-            .first()
-            .is_some_and(|first| worker.item(&item, first, &cx, errors));
+        let moved = marks.first().is_some_and(|first| worker.item(&item, first, &cx, errors));
         for second in marks.iter().skip(1) {
             errors.at(
                 second,
@@ -233,17 +223,13 @@ impl Worker {
             return false;
         };
         match kind {
-            Mark::Remote => self
-                .remotes
-                .extend(Function::of(method, kind, mark, cx, errors)),
+            Mark::Remote => self.remotes.extend(Function::of(method, kind, mark, cx, errors)),
             Mark::OnServer => {
                 self.has_server_stub = true;
-                self.server_functions
-                    .extend(Function::of(method, kind, mark, cx, errors));
+                self.server_functions.extend(Function::of(method, kind, mark, cx, errors));
             }
             Mark::Schedule => {
-                self.schedules
-                    .extend(Schedule::of(method, mark, cx, errors));
+                self.schedules.extend(Schedule::of(method, mark, cx, errors));
                 return true;
             }
         }
@@ -253,9 +239,7 @@ impl Worker {
     /// The text by which both sides know the worker; type parameters are for the expansion to add.
     pub(crate) fn title(&self) -> String {
         match self.generics.params.is_empty() {
-            true => types::last_segment(&self.self_ty)
-                .map(print)
-                .unwrap_or_default(),
+            true => types::last_segment(&self.self_ty).map(print).unwrap_or_default(),
             false => self.name.unraw().to_string(),
         }
     }
@@ -287,11 +271,7 @@ fn take_marks(item: &mut ImplItem, errors: &mut Errors) -> Vec<Attribute> {
         _ => return Vec::new(),
     };
     attributes.retain(|attribute| {
-        let mark = attribute
-            .path()
-            .is_ident("cfg_attr")
-            .then(|| conditional(attribute))
-            .flatten();
+        let mark = attribute.path().is_ident("cfg_attr").then(|| conditional(attribute)).flatten();
         let Some(mark) = mark.filter(Mark::is_name) else {
             return true;
         };
@@ -300,9 +280,8 @@ fn take_marks(item: &mut ImplItem, errors: &mut Errors) -> Vec<Attribute> {
         errors.at(attribute, &message, &help);
         false
     });
-    let (marks, others) = std::mem::take(attributes)
-        .into_iter()
-        .partition(|attribute| Mark::of(attribute).is_some());
+    let (marks, others) =
+        std::mem::take(attributes).into_iter().partition(|attribute| Mark::of(attribute).is_some());
     *attributes = others;
     marks
 }
@@ -318,17 +297,11 @@ impl VisitMut for StripAll {
 
 impl Carried {
     pub(crate) fn of(attributes: &[Attribute]) -> Self {
-        let mut carried = Carried {
-            cfgs: Vec::new(),
-            docs: Vec::new(),
-            summary: summary(attributes),
-        };
+        let mut carried =
+            Carried { cfgs: Vec::new(), docs: Vec::new(), summary: summary(attributes) };
         for attribute in attributes {
             let path = attribute.path();
-            let conditional = path
-                .is_ident("cfg_attr")
-                .then(|| conditional(attribute))
-                .flatten();
+            let conditional = path.is_ident("cfg_attr").then(|| conditional(attribute)).flatten();
             let name = conditional.as_ref().or_else(|| path.get_ident());
             match name.map(ToString::to_string).as_deref() {
                 Some("cfg") => carried.cfgs.push(attribute.clone()),
@@ -355,10 +328,7 @@ fn conditional(attribute: &Attribute) -> Option<Ident> {
 /// The first paragraph of the documentation, as one line.
 fn summary(attributes: &[Attribute]) -> String {
     let mut lines = Vec::new();
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("doc"))
-    {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("doc")) {
         let syn::Meta::NameValue(pair) = &attribute.meta else {
             continue;
         };

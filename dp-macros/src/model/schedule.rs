@@ -59,8 +59,7 @@ impl Schedule {
         }
         let mut item = item.clone();
         item.attrs.retain(|attribute| Mark::of(attribute).is_none());
-        cx.self_type
-            .replace(&mut item, Replace::visit_impl_item_fn_mut);
+        cx.self_type.replace(&mut item, Replace::visit_impl_item_fn_mut);
         let faulty = errors.count() > before;
         if faulty {
             // Callers find it, and what its body makes of the mistake stays unsaid.
@@ -68,6 +67,7 @@ impl Schedule {
                 return None;
             }
             item.block = parse_quote!({ ::core::todo!() });
+            item.attrs.push(parse_quote!(#[allow(unused_variables)]));
             if let Some(FnArg::Receiver(receiver)) = item.sig.inputs.first_mut() {
                 *receiver = parse_quote!(&self);
             }
@@ -82,9 +82,7 @@ impl Schedule {
             "{}({}){}",
             sig.ident,
             arguments.join(", "),
-            returned
-                .map(|ty| format!(" -> {}", print(ty)))
-                .unwrap_or_default()
+            returned.map(|ty| format!(" -> {}", print(ty))).unwrap_or_default()
         );
         Some(Schedule {
             carried: Carried::of(&item.attrs),

@@ -86,11 +86,7 @@ impl Passing {
             );
             return None;
         }
-        if reference
-            .lifetime
-            .as_ref()
-            .is_some_and(|lifetime| lifetime.ident == "static")
-        {
+        if reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static") {
             errors.at(
                 ty,
                 "an argument is lent to the method for one call only",
@@ -121,19 +117,11 @@ fn owned(ty: &Type, errors: &mut Errors) -> bool {
             false
         }
         Type::Slice(_) => {
-            errors.at(
-                ty,
-                "a slice has no size of its own",
-                "take `&[T]` or `Vec<T>`",
-            );
+            errors.at(ty, "a slice has no size of its own", "take `&[T]` or `Vec<T>`");
             false
         }
         Type::Path(_) if is_plain(ty, "str") => {
-            errors.at(
-                ty,
-                "`str` has no size of its own",
-                "take `&str` or `String`",
-            );
+            errors.at(ty, "`str` has no size of its own", "take `&str` or `String`");
             false
         }
         _ => all_owned(ty, errors),
@@ -144,11 +132,7 @@ fn owned(ty: &Type, errors: &mut Errors) -> bool {
 fn all_owned(ty: &Type, errors: &mut Errors) -> bool {
     let before = errors.count();
     let mut copy = ty.clone();
-    Owned {
-        errors,
-        place: "an argument's type",
-    }
-    .visit_type_mut(&mut copy);
+    Owned { errors, place: "an argument's type" }.visit_type_mut(&mut copy);
     errors.count() == before
 }
 
@@ -215,10 +199,7 @@ impl Output {
         errors: &mut Errors,
     ) -> Option<Output> {
         let ReturnType::Type(_, ty) = returned else {
-            return Some(Output {
-                value: syn::parse_quote!(()),
-                error: None,
-            });
+            return Some(Output { value: syn::parse_quote!(()), error: None });
         };
         if let Type::Reference(reference) = bare(ty) {
             let target = bare(&reference.elem);
@@ -244,11 +225,7 @@ impl Output {
             } else {
                 "both sides must know the type that travels: write a concrete one"
             };
-            errors.at(
-                ty,
-                "`impl Trait` cannot be returned across the network",
-                help,
-            );
+            errors.at(ty, "`impl Trait` cannot be returned across the network", help);
             return None;
         }
         let before = errors.count();
@@ -256,19 +233,12 @@ impl Output {
         if typed_error && !fallible {
             no_result(ty, errors);
         }
-        Owned {
-            errors,
-            place: "a result's type",
-        }
-        .visit_type_mut(&mut travelling(ty, typed_error));
+        Owned { errors, place: "a result's type" }.visit_type_mut(&mut travelling(ty, typed_error));
         if errors.count() > before {
             return None;
         }
         if typed_error || !fallible {
-            return Some(Output {
-                value: (**ty).clone(),
-                error: None,
-            });
+            return Some(Output { value: (**ty).clone(), error: None });
         }
         // They read better in the docs where they are written; the dispatch holds both forms
         // against what the method really returns.
@@ -312,11 +282,10 @@ fn written(ty: &Type) -> impl Iterator<Item = &Type> {
         Some(PathArguments::AngleBracketed(arguments)) => Some(arguments),
         _ => None,
     };
-    arguments
-        .into_iter()
-        .flat_map(|arguments| &arguments.args)
-        .filter_map(|argument| match argument {
+    arguments.into_iter().flat_map(|arguments| &arguments.args).filter_map(
+        |argument| match argument {
             GenericArgument::Type(ty) => Some(ty),
             _ => None,
-        })
+        },
+    )
 }
