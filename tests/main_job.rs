@@ -152,8 +152,9 @@ fn output_for_programs_is_one_json_object_a_line() {
     server.line();
     server.type_line("/run");
     let first = server.line();
-    assert!(first.starts_with(r#"{"result":{"worker":"c1","time":""#), "{first}");
-    assert!(first.ends_with(r#"Z","message":"greeted Ada"}}"#), "{first}");
+    for part in [r#"{"result":{"#, r#""worker":"c1""#, r#""message":"greeted Ada""#, r#""time":""#] {
+        assert!(first.contains(part), "{first}");
+    }
     server.lines_until(r#"{"ok":true}"#);
     server.type_line("nonsense");
     let error = server.line();

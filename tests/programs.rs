@@ -73,7 +73,7 @@ fn a_client_that_loses_its_server_ends_with_one_clear_line() {
     server.kill();
     let status = client.0.wait();
     assert_eq!(status.code(), Some(1));
-    let line = client.0.error_line("lost the server");
+    let line = client.0.error_line(" is lost: ");
     assert!(line.starts_with("error: "), "{line}");
 }
 

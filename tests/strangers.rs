@@ -43,7 +43,7 @@ fn strangers_are_refused_in_one_line_and_disturb_nobody() {
     let address = server.address.clone();
 
     assert_eq!(send(&address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), b"");
-    server.error_line("does not speak dp: it sent \\\"GET / HT");
+    server.error_line("does not speak dp: it sent \"GET / HT");
     assert_eq!(send(&address, &PREAMBLE[..5]), b"");
     server.error_line("during the handshake");
     let oversized = [PREAMBLE, b"\xff\xff\xff\x7f\x01"].concat();

@@ -214,7 +214,10 @@ impl Server {
     /// Starts it for `workers` workers, with more arguments; `run` is what `/run` does.
     pub fn start(program: &str, workers: usize, run: &str, args: &[&str]) -> Self {
         let workers = workers.to_string();
-        let mut all = vec!["--bind", "127.0.0.1:0", "--workers", &workers];
+        let mut all = vec!["--workers", &workers];
+        if !args.contains(&"--bind") {
+            all.extend(["--bind", "127.0.0.1:0"]);
+        }
         all.extend(args);
         let mut program = Program::start(program.as_ref(), &all, &[("DP_TESTS_RUN", run)]);
         let line = program.error_line("listening on ");

@@ -115,6 +115,9 @@ impl Subject {
             "fail" => {
                 self.fail_on_odd().await?;
             }
+            "nap" => {
+                self.nap(1_000).await?;
+            }
             "endless" => {
                 self.endless().await?;
             }

@@ -98,6 +98,23 @@ impl Core {
     pub(super) fn leave(&self, conn: &Conn, reason: &str) {
         // Closed first: from here on no call is sent there; those that were are in the table.
         conn.outbox.close();
+        {
+            let mut members = lock(&self.roster);
+            members.conns.remove(&conn.key);
+            members.clients.remove(&conn.client);
+            for id in &conn.workers {
+                members.workers.remove(id);
+            }
+            members.epoch += 1;
+            members.snapshot = None;
+            let _ = self.events.send(FleetEvent::Departed {
+                client: conn.client.to_string(),
+                workers: infos(conn, |slot| slot),
+                reason: reason.to_owned(),
+            });
+            self.count.send_replace(members.workers.len());
+        }
+        // Whoever learns from a lost call that a worker is gone finds it gone from the roster.
         self.with_calls(|calls, todo| calls.handle_lost(conn, reason, todo));
         self.room.notify_waiters();
         let waits = std::mem::take(&mut *lock(&conn.waits));
@@ -106,20 +123,6 @@ impl Core {
                 task.withdraw();
             }
         }
-        let mut members = lock(&self.roster);
-        members.conns.remove(&conn.key);
-        members.clients.remove(&conn.client);
-        for id in &conn.workers {
-            members.workers.remove(id);
-        }
-        members.epoch += 1;
-        members.snapshot = None;
-        let _ = self.events.send(FleetEvent::Departed {
-            client: conn.client.to_string(),
-            workers: infos(conn, |slot| slot),
-            reason: reason.to_owned(),
-        });
-        self.count.send_replace(members.workers.len());
     }
 }
 

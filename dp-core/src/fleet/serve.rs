@@ -97,8 +97,12 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let preamble = read_preamble(&mut read).await;
-    if !matches!(preamble, Err(LinkError::Preamble(PreambleError::NotDp { .. }))) {
-        // A dp of another version learns from ours which one it should be; a stranger gets nothing.
+    // A dp of another version learns from ours which one it should be; a stranger gets nothing.
+    let stranger = matches!(
+        preamble,
+        Err(LinkError::Preamble(PreambleError::NotDp { .. }) | LinkError::Io(_))
+    );
+    if !stranger {
         let _ = write.write_all(&Preamble::ours().to_bytes()).await;
     }
     preamble?;
