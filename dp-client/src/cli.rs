@@ -20,8 +20,20 @@ const MIB: usize = 1024 * 1024;
 // description of a program that flattens it.
 /// The options of a client program, also to be flattened into those of a program of its own:
 ///
-/// ```ignore
-/// #[derive(clap::Parser)]
+/// ```no_run
+/// use std::path::{Path, PathBuf};
+///
+/// use clap::Parser;
+/// # use dp_core::distributed_worker;
+/// # struct Keeper(PathBuf);
+/// # impl Keeper { fn new(folder: &Path) -> Self { Self(folder.to_owned()) } }
+/// # #[distributed_worker]
+/// # impl Keeper {
+/// #     #[remote]
+/// #     fn folder(&self) -> PathBuf { self.0.clone() }
+/// # }
+///
+/// #[derive(Parser)]
 /// struct Options {
 ///     #[command(flatten)]
 ///     client: dp_client::ClientArgs,
@@ -164,7 +176,15 @@ impl ClientArgs {
 /// The client program of worker `W`: reads the command line and the environment, joins the server,
 /// and does what it says until it says quit. `constructor` makes the workers.
 ///
-/// ```ignore
+/// ```no_run
+/// # use dp_core::distributed_worker;
+/// # #[derive(Default)]
+/// # struct Greeter;
+/// # #[distributed_worker]
+/// # impl Greeter {
+/// #     #[remote]
+/// #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+/// # }
 /// fn main() -> anyhow::Result<()> {
 ///     dp_client::main(|_info| Greeter::default())
 /// }

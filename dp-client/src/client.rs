@@ -16,7 +16,18 @@ use crate::connect::{Attempts, connect};
 
 /// A client: hosts workers of type `W`, and does what its server says until that says quit.
 ///
-/// ```ignore
+/// ```no_run
+/// use dp_client::Client;
+///
+/// # use dp_core::distributed_worker;
+/// # struct Greeter(usize);
+/// # impl Greeter { fn new(index: usize) -> Self { Self(index) } }
+/// # #[distributed_worker]
+/// # impl Greeter {
+/// #     #[remote]
+/// #     fn index(&self) -> usize { self.0 }
+/// # }
+/// # async fn example() -> Result<(), dp_client::ClientError> {
 /// Client::<Greeter>::builder()
 ///     .server("192.0.2.1:8147")
 ///     .id("c1")
@@ -24,6 +35,8 @@ use crate::connect::{Attempts, connect};
 ///     .worker(|info| Greeter::new(info.index()))
 ///     .run()
 ///     .await?;
+/// # Ok(())
+/// # }
 /// ```
 pub struct Client<W: DistributedWorker> {
     id: WorkerId,

@@ -2,7 +2,15 @@
 //!
 //! A worker crate needs one line for its client program, see [`main`]:
 //!
-//! ```ignore
+//! ```no_run
+//! # use dp_core::distributed_worker;
+//! # #[derive(Default)]
+//! # struct Greeter;
+//! # #[distributed_worker]
+//! # impl Greeter {
+//! #     #[remote]
+//! #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+//! # }
 //! fn main() -> anyhow::Result<()> {
 //!     dp_client::main(|_info| Greeter::default())
 //! }
@@ -10,8 +18,21 @@
 //!
 //! A program that does more than that runs a [`Client`]:
 //!
-//! ```ignore
+//! ```no_run
+//! use dp_client::Client;
+//!
+//! # use dp_core::distributed_worker;
+//! # #[derive(Default)]
+//! # struct Greeter;
+//! # #[distributed_worker]
+//! # impl Greeter {
+//! #     #[remote]
+//! #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+//! # }
+//! # async fn example() -> Result<(), dp_client::ClientError> {
 //! Client::<Greeter>::builder().server("192.0.2.1:8147").id("c1").workers(4).run().await?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! A client may be started before its server: it keeps trying. All its workers share one connection.

@@ -1,19 +1,18 @@
 //! The server program of a worker crate.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{ArgAction, Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
-use tokio::io::{AsyncRead, AsyncWriteExt};
 use tracing_subscriber::EnvFilter;
 
 use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{NoState, ServerBuilder, Settings, Stateless};
 use crate::chain;
-use crate::console::OutputFormat;
+use crate::console::{self, OutputFormat};
 
 /// Bytes in the unit in which people give the size of a message.
 const MIB: usize = 1024 * 1024;
@@ -22,8 +21,18 @@ const MIB: usize = 1024 * 1024;
 // description of a program that flattens it.
 /// The options of a server program, also to be flattened into those of a program of its own:
 ///
-/// ```ignore
-/// #[derive(clap::Parser)]
+/// ```no_run
+/// use clap::Parser;
+/// # use dp_core::distributed_worker;
+/// # struct Site(String);
+/// # struct Loader;
+/// # #[distributed_worker(server = Site)]
+/// # impl Loader {
+/// #     #[remote]
+/// #     fn load(&self) {}
+/// # }
+///
+/// #[derive(Parser)]
 /// struct Options {
 ///     #[command(flatten)]
 ///     server: dp_server::ServerArgs,
@@ -34,7 +43,7 @@ const MIB: usize = 1024 * 1024;
 ///
 /// fn main() -> anyhow::Result<()> {
 ///     let options = Options::parse();
-///     options.server.run_with::<Loader>(Site::new(options.url))
+///     options.server.run_with::<Loader>(Site(options.url))
 /// }
 /// ```
 ///
@@ -173,7 +182,7 @@ impl ServerArgs {
             .map_err(|error| anyhow!("cannot start threads: {error}"))?;
         let outcome = runtime.block_on(async {
             let server = self.builder::<W>().state(state).start().await?;
-            let console = server.console(standard_input(), tokio::io::stdout()).await;
+            let console = server.console(console::stdin(), tokio::io::stdout()).await;
             // Also when the console broke: its clients have nobody else to tell them.
             let shutdown = server.shutdown().await;
             console?;
@@ -191,7 +200,15 @@ impl ServerArgs {
 /// the [`console`](crate::console) on standard input and output until `/quit` or the end of the
 /// input.
 ///
-/// ```ignore
+/// ```no_run
+/// # use dp_core::distributed_worker;
+/// # #[derive(Default)]
+/// # struct Greeter;
+/// # #[distributed_worker]
+/// # impl Greeter {
+/// #     #[remote]
+/// #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+/// # }
 /// fn main() -> anyhow::Result<()> {
 ///     dp_server::main::<Greeter>()
 /// }
@@ -215,7 +232,16 @@ where
 /// [`main`] for a worker with state on the server, `#[distributed_worker(server = ..)]`, given that
 /// state:
 ///
-/// ```ignore
+/// ```no_run
+/// # use dp_core::distributed_worker;
+/// # #[derive(Default)]
+/// # struct UrlFeed;
+/// # struct Crawler;
+/// # #[distributed_worker(server = UrlFeed)]
+/// # impl Crawler {
+/// #     #[remote]
+/// #     fn crawl(&self) {}
+/// # }
 /// fn main() -> anyhow::Result<()> {
 ///     dp_server::main_with::<Crawler>(UrlFeed::default())
 /// }
@@ -290,35 +316,6 @@ fn start_logging(verbose: u8) {
         .with_target(false);
     // The error says that there is one already.
     let _ = logging.try_init();
-}
-
-/// Standard input, read by a thread of its own. That of tokio would keep the program from ending as
-/// long as a read is under way.
-fn standard_input() -> impl AsyncRead + Unpin {
-    let (mut writer, reader) = tokio::io::duplex(8 * 1024);
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::spawn(move || {
-        let mut input = io::stdin().lock();
-        let mut buffer = [0; 8 * 1024];
-        loop {
-            match input.read(&mut buffer) {
-                // Dropping the writer is the end of the input. An error is too: what was typed
-                // before it still counts.
-                Ok(0) => return,
-                Ok(length) => {
-                    if runtime.block_on(writer.write_all(&buffer[..length])).is_err() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    tracing::error!("cannot read standard input: {error}");
-                    return;
-                }
-            }
-        }
-    });
-    reader
 }
 
 fn frequency(text: &str) -> Result<f64, String> {

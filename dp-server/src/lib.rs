@@ -4,7 +4,15 @@
 //! A worker crate needs one line for its server program, see [`main`] (and [`main_with`] where the
 //! workers call functions of the server):
 //!
-//! ```ignore
+//! ```no_run
+//! # use dp_core::distributed_worker;
+//! # #[derive(Default)]
+//! # struct Greeter;
+//! # #[distributed_worker]
+//! # impl Greeter {
+//! #     #[remote]
+//! #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+//! # }
 //! fn main() -> anyhow::Result<()> {
 //!     dp_server::main::<Greeter>()
 //! }
@@ -12,12 +20,26 @@
 //!
 //! A program that does more than that holds a [`Server`]:
 //!
-//! ```ignore
+//! ```no_run
+//! use dp_server::Server;
+//!
+//! # use dp_core::distributed_worker;
+//! # #[derive(Default)]
+//! # struct Greeter;
+//! # #[distributed_worker]
+//! # impl Greeter {
+//! #     #[remote]
+//! #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+//! # }
+//! # async fn example() -> anyhow::Result<()> {
 //! let server = Server::<Greeter>::builder().bind("127.0.0.1:8147").workers(2).start().await?;
 //! let master = server.ready().await?; // waits for two workers
 //! println!("{}", master.greet("Ada").await?);
 //! let report = server.run().await?; // what `/run` does
 //! server.shutdown().await?; // the clients are told to quit, and do
+//! # println!("{report:?}");
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! The console's commands and its output, as text and as JSON, are described at [`console`].

@@ -34,7 +34,7 @@ pub enum RunError {
 }
 
 fn not_ready(present: usize, needed: usize) -> String {
-    let missing = needed - present;
+    let missing = needed.saturating_sub(present);
     let workers = if missing == 1 { "worker is" } else { "workers are" };
     format!("not ready to run: {missing} more {workers} needed ({present} of {needed} have joined)")
 }

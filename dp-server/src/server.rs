@@ -25,10 +25,27 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Dropping it closes the listener and disconnects the clients, who then do what they do when a
 /// server is lost; [`shutdown`](Self::shutdown) tells them to quit first.
 ///
-/// ```ignore
+/// ```no_run
+/// use dp_server::Server;
+///
+/// # use dp_core::distributed_worker;
+/// # #[derive(Default)]
+/// # struct Greeter;
+/// # #[distributed_worker]
+/// # impl Greeter {
+/// #     #[remote]
+/// #     fn greet(&self, name: &str) -> String { format!("hello {name}") }
+/// # }
+/// # async fn example() -> anyhow::Result<()> {
 /// let server = Server::<Greeter>::builder().bind("127.0.0.1:0").workers(2).start().await?;
 /// println!("clients can join at {}", server.local_addr());
-/// let report = server.run().await?;
+/// server.ready().await?;
+/// let report = server.run().await?.into_result()?;
+/// for line in report.results() {
+///     println!("{line}");
+/// }
+/// # Ok(())
+/// # }
 /// ```
 pub struct Server<W: DistributedWorker> {
     pub(crate) fleet: Fleet<W>,
@@ -104,8 +121,8 @@ impl<W: DistributedWorker> Server<W> {
     }
 
     /// Reads commands from `input` and answers on `output` until `/quit` or the end of the input:
-    /// see [`console`](crate::console). The server stays up; calling
-    /// [`shutdown`](Self::shutdown) is up to the caller.
+    /// see [`console`](crate::console), and [`console::stdin`](crate::console::stdin) for a terminal.
+    /// The server stays up; calling [`shutdown`](Self::shutdown) is up to the caller.
     ///
     /// # Errors
     /// [`ConsoleError`] when `input` cannot be read or `output` cannot be written. What a command
@@ -126,6 +143,7 @@ impl<W: DistributedWorker> Server<W> {
     pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
         self.listening.stop_accepting();
         let (fleet, within) = (self.fleet.clone(), self.settings.quit_timeout);
+        let anybody = !fleet.is_empty();
         let asked = Instant::now();
         // On the I/O runtime, since the caller's may have no timers.
         let quit = engine::io().spawn(async move {
@@ -135,7 +153,11 @@ impl<W: DistributedWorker> Server<W> {
         let took = quit.await.unwrap_or_default();
         self.fleet.close();
         self.listening.ended(CLOSING).await;
-        if took >= within { Err(ShutdownError::TimedOut { after: within }) } else { Ok(()) }
+        if anybody && took >= within {
+            Err(ShutdownError::TimedOut { after: within })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -258,6 +258,20 @@ async fn json_output_is_one_object_a_line() {
 }
 
 #[tokio::test]
+async fn input_and_output_may_be_borrowed() {
+    let server = server::<Greeter>(1).await;
+    let _client = client(&server, "c1", 1);
+    soon("ready", server.ready()).await.unwrap();
+    let (input, mut output) = ("/run".to_owned(), Vec::new());
+    server.console(input.as_bytes(), &mut output).await.unwrap();
+    let output = String::from_utf8(output).unwrap();
+    assert_eq!(output.lines().last(), Some("ok"));
+    assert_eq!(output.lines().count(), 4);
+    // The console ended with its input, and the server did not.
+    assert!(server.run().await.unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn an_output_that_nobody_reads_any_more_ends_the_console() {
     let typist = Typist::at(server::<Greeter>(1).await);
     let (mut input, console) = typist.turns_away();

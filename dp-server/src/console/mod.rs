@@ -57,6 +57,7 @@ mod output;
 mod parse;
 mod roll;
 mod run;
+mod stdin;
 
 use std::future::{Future, pending};
 use std::io;
@@ -70,6 +71,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 pub use self::output::OutputFormat;
+pub use self::stdin::stdin;
 
 use self::input::{Input, Lines};
 use self::output::{Line, Printer};
