@@ -37,7 +37,7 @@ pub(super) fn schedules(expansion: &Expansion) -> Option<TokenStream> {
     Some(quote! {
         #(#cfgs)*
         #(#allows)*
-        #[allow(dead_code, missing_docs, private_bounds, private_interfaces, unreachable_pub)]
+        #[allow(dead_code, private_bounds, private_interfaces, unreachable_pub)]
         impl #impls #master #types #clause {
             #(#methods)*
         }

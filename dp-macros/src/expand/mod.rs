@@ -61,7 +61,6 @@ impl<'a> Expansion<'a> {
                     dead_code,
                     deprecated,
                     elided_lifetimes_in_paths,
-                    missing_docs,
                     non_camel_case_types,
                     non_local_definitions,
                     non_snake_case,

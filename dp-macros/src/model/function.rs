@@ -101,7 +101,7 @@ impl Function {
         let output = output.filter(|_| sig.variadic.is_none())?;
         let (signature, types) = describe(&sig, &role, &arguments, typed_error);
         Some(Function {
-            carried: Carried::of(&item.attrs),
+            carried: Carried::of(&item.attrs, &format!(" Calls `{}`.", sig.ident)),
             vis: item.vis.clone(),
             name: sig.ident,
             generics: sig.generics,

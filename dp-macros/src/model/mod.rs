@@ -68,7 +68,8 @@ pub(crate) enum RunKind {
 pub(crate) struct Carried {
     /// On every item that comes from the method.
     pub(crate) cfgs: Vec<Attribute>,
-    /// On its stubs.
+    /// On its stubs. There is always documentation: what is generated is never to be the reason
+    /// for `missing_docs`, and to allow it would be an error where it is forbidden.
     pub(crate) docs: Vec<Attribute>,
     /// The first paragraph of its documentation.
     pub(crate) summary: String,
@@ -178,8 +179,8 @@ fn worker(
             .last()
             .map_or_else(|| quote::format_ident!("Worker"), |last| last.ident.clone()),
         self_ty: (*local.self_ty).clone(),
-        generics: bounded(&local.generics, &local.self_ty),
-        cfgs: Carried::of(&local.attrs).cfgs,
+        generics: bounded(&local.generics, &local.self_ty, &cx.self_type),
+        cfgs: Carried::of(&local.attrs, "").cfgs,
         allows: local.attrs.iter().filter(|one| one.path().is_ident("allow")).cloned().collect(),
         krate,
         private: cx.private.clone(),
@@ -250,8 +251,9 @@ fn private(krate: &TokenStream) -> Path {
 }
 
 /// The generics of everything that mentions the worker.
-fn bounded(generics: &Generics, self_ty: &Type) -> Generics {
+fn bounded(generics: &Generics, self_ty: &Type, self_type: &SelfType) -> Generics {
     let mut generics = generics.clone();
+    self_type.replace(&mut generics, Replace::visit_generics_mut);
     // Of a type without parameters it holds or does not, and the compiler says so by itself.
     if !generics.params.is_empty() {
         let predicate = syn::parse2::<syn::WherePredicate>(quote! {
@@ -296,7 +298,8 @@ impl VisitMut for StripAll {
 }
 
 impl Carried {
-    pub(crate) fn of(attributes: &[Attribute]) -> Self {
+    /// `otherwise` is the documentation where there is none.
+    pub(crate) fn of(attributes: &[Attribute], otherwise: &str) -> Self {
         let mut carried =
             Carried { cfgs: Vec::new(), docs: Vec::new(), summary: summary(attributes) };
         for attribute in attributes {
@@ -308,6 +311,9 @@ impl Carried {
                 Some("doc" | "deprecated") => carried.docs.push(attribute.clone()),
                 _ => {}
             }
+        }
+        if !attributes.iter().any(|attribute| attribute.path().is_ident("doc")) {
+            carried.docs.push(syn::parse_quote!(#[doc = #otherwise]));
         }
         carried
     }

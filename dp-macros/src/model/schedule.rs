@@ -72,6 +72,10 @@ impl Schedule {
                 *receiver = parse_quote!(&self);
             }
         }
+        let carried = Carried::of(&item.attrs, " Runs on the master.");
+        if !item.attrs.iter().any(|attribute| attribute.path().is_ident("doc")) {
+            item.attrs.extend(carried.docs.last().cloned());
+        }
         let sig = &item.sig;
         let returned = match &sig.output {
             ReturnType::Default => None,
@@ -85,7 +89,7 @@ impl Schedule {
             returned.map(|ty| format!(" -> {}", print(ty))).unwrap_or_default()
         );
         Some(Schedule {
-            carried: Carried::of(&item.attrs),
+            carried,
             is_async: sig.asyncness.is_some(),
             faulty,
             fallible: returned.is_some_and(is_result),

@@ -57,6 +57,22 @@ where
     Ok(master.sorted().await?.into_values().len())
 }
 
+/// Its bounds say `Self`, and its lifetime is none.
+#[derive(Debug, Clone)]
+pub struct Odd<'a, T>(&'a str, T);
+
+#[distributed_worker]
+impl<T> Odd<'static, T>
+where
+    Self: Clone + Send + Sync + 'static,
+    T: Default,
+{
+    #[remote]
+    fn length(&self) -> usize {
+        self.clone().0.len()
+    }
+}
+
 fn main() {
     let contract = <Sorter<String, 3> as dp_core::DistributedWorker>::contract();
     assert_eq!(contract.worker, "Sorter<alloc::string::String, 3>");
