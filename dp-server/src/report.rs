@@ -48,9 +48,9 @@ impl Report {
         &self.failures
     }
 
-    /// What the workers had recorded when the run was over, by worker in the order of the roster,
-    /// and of each worker in the order in which it was recorded. Lines of earlier runs are among them
-    /// unless they were flushed by a reset. After a failure these are the lines that could be had.
+    /// What the workers recorded in this run, by worker in the order of the roster, and of each
+    /// worker in the order in which it was recorded. After a failure these are the lines that could
+    /// be had.
     pub fn results(&self) -> &[ResultLine] {
         &self.results
     }

@@ -7,7 +7,7 @@
 //!
 //! | command | what it does |
 //! | --- | --- |
-//! | `/run` | runs, then gathers and prints the results, then `ok` |
+//! | `/run` | runs, then gathers and prints what this run recorded, then `ok` |
 //! | `/reset` | flushes the recorded results of every worker; prints nothing |
 //! | `/freq [HZ]` | sets the frequency and prints nothing; without an argument prints it |
 //! | `/workers` | who is connected: id, address, version, what each is running and for how long |
