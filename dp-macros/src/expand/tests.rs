@@ -136,3 +136,40 @@ fn what_is_no_worker_is_left_as_it_is() {
         },
     ));
 }
+
+#[test]
+fn nonsense_is_a_compile_error_and_never_a_panic() {
+    let worker = "impl W { #[remote] fn f(&self) {} }";
+    let cases = [
+        (",", worker),
+        ("crate", worker),
+        ("crate =", worker),
+        ("crate = 1", worker),
+        ("server = ", worker),
+        ("server = u8 crate = x", worker),
+        ("3", worker),
+        ("foo(bar), baz", worker),
+        ("", ""),
+        ("", "impl"),
+        ("", "struct W;"),
+        ("", "impl (u8, u8) { #[remote] fn f(&self) {} }"),
+        ("", "impl <W as Trait>::Type { #[remote] fn f(&self) {} }"),
+        ("", "impl W { #[remote(3)] fn f(&self) {} }"),
+        ("", "impl W { #[remote(typed_error = 1)] fn f(&self) -> Result<u8, u8> {} }"),
+        ("", "impl W { #[remote(a(b), c)] fn f(&self) {} }"),
+        ("", "impl W { #[schedule(typed_error)] fn f(&self) {} }"),
+        ("", "impl W { #[schedule] fn f(x: u8) {} }"),
+        ("", "impl W { #[schedule] fn f(self: Rc<Self>) {} }"),
+        ("", "impl W { #[on_server] fn f() {} }"),
+        ("", "impl W { #[on_server(x)] fn f(self) {} }"),
+        ("", "impl W { #[remote] fn f(&self, [a, b]: [u8; 2], _: &&str, ..: u8) {} }"),
+        ("", "impl W { #[remote] fn f(&self, x: ()) -> (!, &u8, impl Copy) {} }"),
+        ("", "impl W { #[remote] type T = u8; #[remote] macro_call! {} }"),
+        ("", "impl W { #[cfg_attr(x, remote, cfg(y))] fn f(&self) {} }"),
+    ];
+    for (arguments, item) in cases {
+        let parse = |text: &str| text.parse().expect("the brackets match");
+        let tokens = distributed_worker(parse(arguments), parse(item)).to_string();
+        assert!(tokens.contains("compile_error"), "({arguments}) {item}");
+    }
+}
