@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::error::CallError;
 use crate::fleet::pending::Pending;
 use crate::outcome::{BroadcastError, DecodeAnswer, Outcome, Outcomes, Replies, replies};
 use crate::proto::gather::RawOutcome;
@@ -41,6 +42,13 @@ impl<T> Broadcast<T> {
     /// Lets every worker record `Time for running NAME: S.SSSSS seconds` as a result.
     pub fn timed(mut self) -> Self {
         self.pending.request_mut().timed = true;
+        self
+    }
+
+    /// Starts worker after worker, in worker order, at the group's frequency: the second one period
+    /// after the first, and so on, by the master's clock. The frequency is that of the start.
+    pub fn postpone(mut self) -> Self {
+        self.pending.request_mut().postponed = true;
         self
     }
 
@@ -78,6 +86,56 @@ impl<T> Broadcast<T> {
     /// Dropped before it is ready, it has not sent anything.
     pub async fn detach(self) {
         self.pending.detach().await;
+    }
+
+    /// Done when `n` workers have succeeded: the calls to the others are then cancelled, and their
+    /// outcomes are [`CallError::Cancelled`](crate::CallError::Cancelled).
+    ///
+    /// # Errors
+    /// As soon as so many have failed that `n` can't succeed any more; the rest is cancelled.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it cancels the call on the workers that have not answered.
+    pub async fn quorum(mut self, n: usize) -> Result<Outcomes<T>, BroadcastError> {
+        let outcomes = self.until(n).await?;
+        let decode = |outcome: Outcome<Bytes>| Some(outcome.decode(self.decode?));
+        Ok(Outcomes::new(outcomes.into_iter().filter_map(decode).collect()))
+    }
+
+    /// The value of the first worker that succeeds; the calls to the others are cancelled.
+    pub(crate) async fn first(mut self) -> Result<T, BroadcastError> {
+        let outcomes = self.until(1).await?;
+        let value = |outcome: &Outcome<Bytes>| {
+            let answer = outcome.result.clone().ok()?;
+            (self.decode?)(&outcome.worker, answer).ok()
+        };
+        outcomes.iter().find_map(value).ok_or_else(|| BroadcastError::new(outcomes.clone()))
+    }
+
+    /// Waits until `n` workers have succeeded, or can't any more; the rest counts as cancelled.
+    async fn until(&mut self, n: usize) -> Result<Vec<Outcome<Bytes>>, BroadcastError> {
+        let all = self.pending.audience().len();
+        let cancelled = RawOutcome { elapsed: Duration::ZERO, result: Err(CallError::Cancelled) };
+        let mut outcomes = vec![cancelled; all];
+        let (mut succeeded, mut failed) = (0, 0);
+        while succeeded < n && failed + n <= all {
+            let arrived = poll_fn(|cx| self.pending.poll_arrived(cx.waker())).await;
+            let Some((position, mut raw)) = arrived else { break };
+            if let (Ok(answer), Some(decode)) = (&raw.result, self.decode) {
+                // An answer that does not decode is no success.
+                let worker = &self.pending.audience().members()[position].info;
+                if let Err(error) = decode(worker, answer.clone()) {
+                    raw.result = Err(error);
+                }
+            }
+            match raw.result {
+                Ok(_) => succeeded += 1,
+                Err(_) => failed += 1,
+            }
+            outcomes[position] = raw;
+        }
+        let outcomes = self.named(outcomes);
+        if succeeded >= n { Ok(outcomes) } else { Err(BroadcastError::new(outcomes)) }
     }
 
     fn named(&self, outcomes: Vec<RawOutcome>) -> Vec<Outcome<Bytes>> {

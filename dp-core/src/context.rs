@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -63,7 +63,7 @@ impl<W> Context<W> {
     /// ```
     pub fn local() -> Self {
         let info = WorkerInfo::new(WorkerId::first(), 0, "w".into(), "in-process".into());
-        let recorder = Recorder::new(crate::engine::Limits::default().max_results);
+        let recorder = Recorder::new(&crate::engine::Limits::default());
         Self::new(info, Arc::new(recorder), Arc::default(), None)
     }
 
@@ -83,6 +83,12 @@ impl<W> Context<W> {
         let value = future.await;
         self.recorder.add_time(&label.to_string(), start.elapsed());
         value
+    }
+
+    /// Adds a duration, which ends now, to the metric `metric`. The histograms of all workers are
+    /// merged exactly: [`Group::metrics`](crate::Group::metrics), or the table after `/run`.
+    pub fn record(&self, metric: impl AsRef<str>, duration: Duration) {
+        self.recorder.measure(metric.as_ref(), duration);
     }
 
     /// The lines that this worker has recorded so far.

@@ -17,6 +17,8 @@ use crate::id::{WorkerId, WorkerInfo};
 use crate::outcome::{DecodeAnswer, decode_answer, fold};
 use crate::record::{Recorded, ResultLine};
 use crate::worker::{DistributedWorker, RemoteWorker};
+use crate::map::Map;
+use crate::metrics::{MeasuredMetric, Metric, merge};
 use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, system};
 
 /// A group of workers: what every [`MasterWorker`] dereferences to.
@@ -133,6 +135,45 @@ impl<W: DistributedWorker> Group<W> {
         Broadcast::new(self.pending(payload), decode)
     }
 
+    /// The first success of calls to all workers, made as by [`each`](Self::each); the others are
+    /// cancelled.
+    ///
+    /// # Errors
+    /// When no worker succeeded. When there is none, too.
+    pub async fn any<T>(
+        &self,
+        call: impl FnMut(&RemoteWorker<W>) -> Call<T>,
+    ) -> Result<T, BroadcastError> {
+        self.each(call).first().await
+    }
+
+    /// Gives each item to the next worker that is free: `call` is asked for a call to the worker
+    /// with the item when the worker takes it up.
+    ///
+    /// ```
+    /// # use dp_core::{MasterWorker, distributed_worker};
+    /// # struct Square;
+    /// # #[distributed_worker]
+    /// # impl Square { #[remote] fn square(&self, n: u64) -> u64 { n * n } }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let master = MasterWorker::<Square>::in_process(3, |_info| Square);
+    /// let squares = master.map(1..=10, |worker, n| worker.square(n)).await.unwrap();
+    /// assert_eq!(squares, [1, 4, 9, 16, 25, 36, 49, 64, 81, 100]);
+    /// # });
+    /// ```
+    pub fn map<I, F, T>(&self, items: I, call: F) -> Map<W, I::IntoIter, F, T>
+    where
+        I: IntoIterator,
+        F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
+    {
+        Map::new(self.clone(), items.into_iter(), call)
+    }
+
+    /// Whether the connection to the worker at `position` has ended.
+    pub(crate) fn is_gone(&self, position: usize) -> bool {
+        self.0.roster.members.get(position).is_none_or(|member| member.conn.outbox.is_closed())
+    }
+
     /// Waits until every worker has done all that was sent to it before. `token` names the place
     /// in logs.
     ///
@@ -196,7 +237,30 @@ impl<W: DistributedWorker> Group<W> {
         Broadcast::new(self.system_call(system::RESULTS), Some(decode))
     }
 
-    /// Flushes the recorded results of every worker.
+    /// Gathers what the workers have measured, merged over all of them, by the names of the
+    /// metrics. They stay recorded as long as results do.
+    ///
+    /// # Errors
+    /// When a worker's metrics could not be had; [`gather_metrics`](Self::gather_metrics) merges
+    /// those of the others.
+    pub async fn metrics(&self) -> Result<Vec<Metric>, BroadcastError> {
+        Ok(merge(self.system(system::METRICS).await?.into_values()))
+    }
+
+    /// Gathers what the workers have measured, merged over those that could be asked; and who could
+    /// not, with the reason.
+    pub async fn gather_metrics(&self) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
+        let (mut measured, mut failures) = (Vec::new(), Vec::new());
+        for outcome in self.system::<Vec<MeasuredMetric>>(system::METRICS).outcomes().await {
+            match outcome.result {
+                Ok(metrics) => measured.push(metrics),
+                Err(error) => failures.push((outcome.worker, error)),
+            }
+        }
+        (merge(measured), failures)
+    }
+
+    /// Flushes the recorded results, and metrics, of every worker.
     ///
     /// # Errors
     /// When a worker could not be told.
@@ -234,7 +298,15 @@ impl<W: DistributedWorker> Group<W> {
 }
 
 fn request(audience: Audience, payload: Payload) -> Request {
-    Request { audience, payload, timeout: None, timed: false, begins_run: false, detached: false }
+    Request {
+        audience,
+        payload,
+        timeout: None,
+        timed: false,
+        postponed: false,
+        begins_run: false,
+        detached: false,
+    }
 }
 
 impl<W: DistributedWorker> Stub<W> {
@@ -252,6 +324,15 @@ impl<W: DistributedWorker> Stub<W> {
         let audience = Audience::One(self.roster.clone(), self.position);
         let pending = Pending::new(self.fleet.clone(), request(audience, payload));
         Call::new(pending, decode_answer::<T> as DecodeAnswer<T>)
+    }
+
+    /// A call to this worker of what was to be called on another.
+    pub(crate) fn call_again<T>(&self, call: MethodCall, decode: DecodeAnswer<T>) -> Call<T> {
+        let timeout = call.timeout;
+        let audience = Audience::One(self.roster.clone(), self.position);
+        let mut request = request(audience, Payload::Same(MethodCall { timeout: None, ..call }));
+        request.timeout = timeout;
+        Call::new(Pending::new(self.fleet.clone(), request), decode)
     }
 }
 

@@ -70,6 +70,8 @@ mod id;
 mod in_process;
 mod limits;
 mod link;
+mod map;
+mod metrics;
 mod outcome;
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -94,6 +96,8 @@ pub use fleet::calls::DetachedFailure;
 pub use fold::fold_ids;
 pub use group::{Group, Stub, SynchroError};
 pub use id::{InvalidId, WorkerId, WorkerInfo};
+pub use map::{ItemOutcome, Map, MapError, MapStream};
+pub use metrics::Metric;
 pub use outcome::{BroadcastError, Outcome, Outcomes, Replies, RepliesIter};
 pub use record::ResultLine;
 pub use worker::{

@@ -37,6 +37,9 @@ pub struct Limits {
     /// How many result lines one worker keeps; it drops those above, and says so in the last.
     /// Default: 1,000,000.
     pub max_results: usize,
+    /// How many metrics one worker keeps; it drops those above, and says so in a result line.
+    /// Default: 1,024.
+    pub max_metrics: usize,
     /// How many threads the methods of one client, or the `#[on_server]` functions of one server,
     /// may hold at a time by blocking.
     /// Default: 1,024.
@@ -55,6 +58,7 @@ impl Default for Limits {
             max_queue: 1 << 16,
             max_server_calls: 1 << 16,
             max_results: 1_000_000,
+            max_metrics: 1 << 10,
             max_threads: 1 << 10,
         }
     }

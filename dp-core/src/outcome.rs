@@ -123,7 +123,36 @@ impl<T> Replies<T> {
     }
 }
 
+impl<T: PartialEq> Replies<T> {
+    /// The value that most workers gave; of several that equally many gave, the one that comes
+    /// first. `None` when no worker was addressed.
+    ///
+    /// It compares every value with every different one: meant for values of which few differ.
+    pub fn majority(&self) -> Option<&T> {
+        let mut counts: Vec<(&T, usize)> = Vec::new();
+        for value in self.values() {
+            match counts.iter_mut().find(|(seen, _)| *seen == value) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((value, 1)),
+            }
+        }
+        // `max_by_key` would give the last of equals.
+        let most = counts.iter().map(|(_, count)| *count).max()?;
+        counts.into_iter().find(|(_, count)| *count == most).map(|(value, _)| value)
+    }
+
+    /// The workers whose value is not that of the [`majority`](Self::majority), with their values.
+    pub fn differing(&self) -> Vec<(&WorkerInfo, &T)> {
+        let majority = self.majority();
+        self.iter().filter(|(_, value)| Some(*value) != majority).collect()
+    }
+}
+
 impl BroadcastError {
+    pub(crate) fn new(outcomes: Vec<Outcome<Bytes>>) -> Self {
+        Self { outcomes }
+    }
+
     /// All outcomes, in worker order, with the values of the workers that succeeded.
     ///
     /// `T` is the value of the method that was called; as any other type, the values would not
@@ -183,7 +212,7 @@ pub(crate) fn replies<T>(
     for (position, error) in failed {
         outcomes[position].result = Err(error);
     }
-    Err(BroadcastError { outcomes })
+    Err(BroadcastError::new(outcomes))
 }
 
 /// Groups what prints alike, in the order of the first worker of each: `(folded ids, text)`.
@@ -397,6 +426,18 @@ mod tests {
             error.to_string(),
             "1 of 2 workers failed: w2 answer could not be decoded: 2 bytes too many"
         );
+    }
+
+    #[test]
+    fn the_majority_is_told_and_who_differs_from_it() {
+        let values = [1, 3, 3, 2, 1, 3].into_iter().enumerate();
+        let outcomes = values.map(|(index, value)| outcome(index, Ok(value))).collect();
+        let replies = replies(outcomes, decode_answer::<u32>).unwrap();
+        assert_eq!(replies.majority(), Some(&3));
+        let differing = replies.differing().into_iter();
+        let differing: Vec<_> = differing.map(|(w, value)| (w.index(), *value)).collect();
+        assert_eq!(differing, [(0, 1), (3, 2), (4, 1)]);
+        assert_eq!(Replies::<u8>::empty().majority(), None);
     }
 
     #[test]

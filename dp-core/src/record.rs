@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::id::WorkerId;
+use crate::limits::Limits;
+use crate::metrics::{Measured, MeasuredMetric};
 use crate::sync::lock;
 
 /// A line that a worker recorded.
@@ -59,11 +62,16 @@ impl Recorded {
 pub(crate) struct Recorder {
     lines: Mutex<Vec<Recorded>>,
     max_lines: usize,
+    measured: Mutex<Measured>,
 }
 
 impl Recorder {
-    pub(crate) fn new(max_lines: usize) -> Self {
-        Self { lines: Mutex::default(), max_lines: max_lines.max(1) }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            lines: Mutex::default(),
+            max_lines: limits.max_results.max(1),
+            measured: Mutex::new(Measured::new(limits.max_metrics)),
+        }
     }
 
     pub(crate) fn add(&self, message: String) {
@@ -78,8 +86,19 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn add_time(&self, label: &str, elapsed: std::time::Duration) {
+    pub(crate) fn add_time(&self, label: &str, elapsed: Duration) {
         self.add(format!("Time for running {label}: {:.5} seconds", elapsed.as_secs_f64()));
+    }
+
+    /// Adds a duration, which ends now, to a metric.
+    pub(crate) fn measure(&self, metric: &str, duration: Duration) {
+        if !lock(&self.measured).add(metric, duration) {
+            self.add(format!("too many metrics (max_metrics): `{metric}` and others are dropped"));
+        }
+    }
+
+    pub(crate) fn measured(&self) -> Vec<MeasuredMetric> {
+        lock(&self.measured).to_wire()
     }
 
     pub(crate) fn lines(&self) -> Vec<Recorded> {
@@ -89,6 +108,7 @@ impl Recorder {
     pub(crate) fn reset(&self) {
         let lines = std::mem::take(&mut *lock(&self.lines));
         drop(lines);
+        lock(&self.measured).reset();
     }
 }
 
@@ -113,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_full_record_says_so_in_its_last_line() {
-        let recorder = Recorder::new(3);
+        let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
         (0..10).for_each(|n| recorder.add(n.to_string()));
         let lines = recorder.lines();
         assert_eq!(lines.len(), 3);
@@ -125,8 +145,8 @@ mod tests {
 
     #[test]
     fn a_time_is_told_in_seconds_with_five_decimals() {
-        let recorder = Recorder::new(3);
-        recorder.add_time("fetch", std::time::Duration::from_micros(1_234_560));
+        let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
+        recorder.add_time("fetch", Duration::from_micros(1_234_560));
         assert_eq!(recorder.lines()[0].message, "Time for running fetch: 1.23456 seconds");
     }
 }

@@ -3,10 +3,12 @@
 
 /// Gives the recorded results. Answered at once, whatever the worker is doing.
 pub(crate) const RESULTS: u16 = 0xff00;
-/// Drops the recorded results. Carried out when it is read, whatever the worker is doing.
+/// Drops the recorded results and metrics. Carried out when it is read, whatever the worker is doing.
 pub(crate) const RESET_RESULTS: u16 = 0xff01;
 /// Does nothing, in its turn: the answer says that all calls before it have ended.
 pub(crate) const SYNCHRO: u16 = 0xff02;
+/// Gives the recorded metrics. Answered at once, whatever the worker is doing.
+pub(crate) const METRICS: u16 = 0xff03;
 
 /// What people are shown.
 pub(crate) fn name(method: u16) -> &'static str {
@@ -14,6 +16,7 @@ pub(crate) fn name(method: u16) -> &'static str {
         RESULTS => "results",
         RESET_RESULTS => "reset_results",
         SYNCHRO => "synchro",
+        METRICS => "metrics",
         _ => "unknown method",
     }
 }

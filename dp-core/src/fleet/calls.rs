@@ -1,6 +1,7 @@
 //! The calls in flight, from the first frame sent to the last worker's answer.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) payload: Payload,
     pub(crate) timeout: Option<Duration>,
     pub(crate) timed: bool,
+    /// Sent to one worker after another, at the frequency.
+    pub(crate) postponed: bool,
     /// The records of those addressed are dropped first.
     pub(crate) begins_run: bool,
     /// Nobody waits: failures are kept for the next `synchro`.
@@ -44,6 +47,7 @@ impl Request {
             payload: Payload::Same(MethodCall { method, arguments, timeout: None }),
             timeout: None,
             timed: false,
+            postponed: false,
             begins_run: false,
             detached: false,
         }
@@ -77,6 +81,8 @@ pub(crate) struct InFlight {
     timeout: Option<Duration>,
     pub(crate) started: Instant,
     detached: bool,
+    /// The positions from here on have not been sent anything yet.
+    unsent: AtomicUsize,
     answers: Mutex<Answers>,
     /// Made when the first worker comes to a barrier.
     meetings: Mutex<Option<Meetings>>,
@@ -127,6 +133,16 @@ impl InFlight {
             (Some(own), Some(all)) => own.min(all),
             (own, all) => own.or(all).unwrap_or(Duration::ZERO),
         }
+    }
+
+    /// The turn of `position` to be sent the call has come.
+    pub(crate) fn handle_turn(&self, position: usize) {
+        self.unsent.store(position + 1, Ordering::SeqCst);
+    }
+
+    /// Whether the caller still waits for the worker at `position`.
+    pub(crate) fn is_open(&self, position: usize) -> bool {
+        lock(&self.answers).gather.is_open(position)
     }
 
     /// Whether the worker at `position` still has the call.
@@ -248,6 +264,7 @@ impl CallTable {
             timeout: request.timeout,
             started: now,
             detached: request.detached,
+            unsent: AtomicUsize::new(if request.postponed { 0 } else { usize::MAX }),
             meetings: Mutex::new(None),
             answers: Mutex::new(Answers {
                 gather: Gather::new(request.audience.len()),
@@ -295,7 +312,11 @@ impl CallTable {
         let calls: Vec<_> = self.calls.values().cloned().collect();
         for call in calls {
             for position in call.audience.positions_behind(conn.key) {
-                let error = CallError::Lost { reason: reason.to_owned() };
+                let reason = reason.to_owned();
+                let error = match position < call.unsent.load(Ordering::SeqCst) {
+                    true => CallError::Lost { reason },
+                    false => CallError::NotSent { reason },
+                };
                 self.settle(&call, position, call.outcome(Err(error)), todo);
             }
         }

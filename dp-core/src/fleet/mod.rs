@@ -3,48 +3,34 @@
 
 pub(crate) mod calls;
 mod conn;
+mod core;
 mod frequency;
 mod join;
 mod meeting;
 pub(crate) mod pending;
 pub(crate) mod roster;
+mod send;
 mod serve;
 mod server_task;
 
-use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast, watch};
-use tokio::time::Instant;
+use tokio::sync::broadcast;
 
-use crate::__private::{Invoked, ServerInvocation};
+use crate::Group;
+use crate::__private::ServerInvocation;
 use crate::engine::Limits;
-use crate::executor::Executor;
-use crate::id::{WorkerId, WorkerInfo};
-use crate::sync::lock;
-use crate::system;
-use crate::wire::{CallHead, ServerMessage, Targets};
-use crate::worker::{Contract, DistributedWorker, Method};
-use crate::{CallError, Group};
-use calls::{CallTable, InFlight, MethodCall, Payload, Request, Todo, call_frame};
-use conn::Conn;
-use frequency::Frequency;
-use roster::{Audience, Member, Roster};
+use crate::id::WorkerInfo;
+use crate::wire::ServerMessage;
+use crate::worker::DistributedWorker;
+pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
 pub use serve::{Departure, ServeError};
-
-/// How many arrivals and departures are kept for a subscriber that does not keep up.
-const EVENTS: usize = 1 << 16;
-
-/// How many unwritten bytes a connection may have before [`detach`](crate::Broadcast::detach)
-/// waits.
-const ROOM: usize = 8 << 20;
 
 /// The master's engine, for a program that accepts connections. Cheap to clone; when the last
 /// clone is gone, so are the connections.
@@ -251,302 +237,5 @@ impl std::ops::Deref for FleetRef {
 
     fn deref(&self) -> &Arc<Core> {
         &self.core
-    }
-}
-
-/// The names of the methods by their number.
-#[derive(Debug)]
-pub(crate) struct MethodNames(Vec<&'static str>);
-
-impl MethodNames {
-    fn new(methods: &[Method]) -> Self {
-        Self(methods.iter().map(|method| method.name).collect())
-    }
-
-    pub(crate) fn name(&self, method: u16) -> &'static str {
-        self.0.get(usize::from(method)).copied().unwrap_or_else(|| system::name(method))
-    }
-}
-
-type DispatchServer = dyn Fn(u16, Bytes, WorkerInfo) -> Invoked + Send + Sync;
-
-/// The engine, without the worker's type.
-pub(crate) struct Core {
-    limits: Limits,
-    contract: Contract,
-    names: Arc<MethodNames>,
-    roster: Mutex<Members>,
-    calls: Mutex<CallTable>,
-    events: broadcast::Sender<FleetEvent>,
-    count: watch::Sender<usize>,
-    pub(crate) frequency: Arc<Frequency>,
-    dispatch_server: Box<DispatchServer>,
-    /// Runs the `#[on_server]` functions.
-    executor: Executor,
-    /// A deadline has come that is earlier than all before.
-    earlier: Arc<Notify>,
-    /// A worker has answered, or bytes were written: `detach` looks again.
-    room: Notify,
-    refusing: AtomicBool,
-}
-
-/// Who is there.
-#[derive(Debug, Default)]
-struct Members {
-    conns: BTreeMap<u64, Arc<Conn>>,
-    clients: HashSet<Arc<str>>,
-    workers: BTreeMap<WorkerId, (Arc<Conn>, u32)>,
-    next_conn: u64,
-    /// Counts the changes of the roster.
-    epoch: u64,
-    snapshot: Option<Arc<Roster>>,
-}
-
-impl Core {
-    fn start(
-        limits: Limits,
-        contract: Contract,
-        dispatch_server: Box<DispatchServer>,
-        runtime: Handle,
-    ) -> Arc<Self> {
-        let frequency = Arc::new(Frequency::default());
-        let names = Arc::new(MethodNames::new(&contract.methods));
-        let earlier = Arc::new(Notify::new());
-        let core = Arc::new(Self {
-            executor: Executor::new(runtime, limits.max_threads),
-            dispatch_server,
-            limits,
-            contract,
-            calls: Mutex::new(CallTable::new(names.clone(), frequency.clone())),
-            frequency,
-            names,
-            roster: Mutex::default(),
-            events: broadcast::Sender::new(EVENTS),
-            count: watch::Sender::new(0),
-            earlier: earlier.clone(),
-            room: Notify::new(),
-            refusing: AtomicBool::new(false),
-        });
-        crate::engine::io().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
-        core
-    }
-
-    /// The roster as it is now.
-    pub(crate) fn snapshot(&self) -> Arc<Roster> {
-        let mut members = lock(&self.roster);
-        if let Some(snapshot) = &members.snapshot {
-            return snapshot.clone();
-        }
-        let of = |(index, (id, (conn, slot))): (usize, (&WorkerId, &(Arc<Conn>, u32)))| Member {
-            info: WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone()),
-            conn: conn.clone(),
-            slot: *slot,
-        };
-        let whole = members.workers.iter().enumerate().map(of).collect();
-        let snapshot = Arc::new(Roster::whole(whole, members.epoch));
-        members.snapshot = Some(snapshot.clone());
-        snapshot
-    }
-
-    fn conns(&self) -> Vec<Arc<Conn>> {
-        lock(&self.roster).conns.values().cloned().collect()
-    }
-
-    fn close(&self) {
-        self.refusing.store(true, Ordering::Release);
-        for conn in self.conns() {
-            conn.outbox.close();
-        }
-    }
-
-    /// Sends a call to everybody it addresses, or settles what can't be sent.
-    pub(crate) fn send(&self, request: &Request) -> Arc<InFlight> {
-        if request.begins_run {
-            // Before the call on each connection: the client drops the records when it reads this.
-            self.send(&request.as_reset());
-        }
-        let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
-        match &call.audience {
-            Audience::One(roster, position) => {
-                let member = &roster.members[*position];
-                let indexes = roster.part(member.conn.key).map(|part| &*part.indexes);
-                let to = (roster.epoch, indexes.unwrap_or_default(), &*member.conn);
-                self.send_to(to, &call, request, &[(0, member.slot)]);
-            }
-            Audience::All(roster) => {
-                for part in &roster.parts {
-                    let to = (roster.epoch, &*part.indexes, &*part.conn);
-                    let members = |position: usize| (position, roster.members[position].slot);
-                    let members: Vec<_> = part.positions().map(members).collect();
-                    self.send_to(to, &call, request, &members);
-                }
-            }
-        }
-        call
-    }
-
-    /// Sends what a call has for the workers behind one connection.
-    fn send_to(
-        &self,
-        (epoch, indexes, conn): (u64, &[u32], &Conn),
-        call: &InFlight,
-        request: &Request,
-        members: &[(usize, u32)],
-    ) {
-        for (_, slot) in members {
-            conn.handle_sent(*slot);
-        }
-        let positions = || members.iter().map(|(position, _)| *position);
-        let head = |method: &MethodCall, targets| CallHead {
-            call: call.id,
-            method: method.method,
-            timed: request.timed,
-            timeout: shorter(request.timeout, method.timeout).map(micros),
-            targets,
-        };
-        let frame = |method: &MethodCall, targets| {
-            let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
-            call_frame(&conn.outbox, &head(method, targets), arguments)
-        };
-        let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
-        let mut frames = Vec::new();
-        match &request.payload {
-            Payload::Same(method) => {
-                let targets = match members.len() == conn.workers.len() {
-                    true => Targets::All,
-                    false => Targets::Some(members.iter().map(|(_, slot)| *slot).collect()),
-                };
-                match frame(method, targets) {
-                    Ok(frame) => frames.extend(frame),
-                    Err(error) => not_sent.push((positions().collect(), error)),
-                }
-            }
-            Payload::Each(methods) => {
-                for (position, slot) in members {
-                    match frame(&methods[*position], Targets::Some(vec![*slot])) {
-                        Ok(frame) => frames.extend(frame),
-                        Err(error) => not_sent.push((vec![*position], error)),
-                    }
-                }
-            }
-        }
-        if !frames.is_empty() && !conn.send_calls(epoch, indexes, frames) {
-            let reason = format!("client {} is gone", conn.client);
-            not_sent.push((positions().collect(), CallError::NotSent { reason }));
-        }
-        if !not_sent.is_empty() {
-            self.with_calls(|calls, todo| {
-                for (positions, error) in not_sent {
-                    calls.handle_not_sent(call, positions, &error, todo);
-                }
-            });
-        }
-    }
-
-    /// The caller waits no longer for `call`.
-    pub(crate) fn give_up(&self, call: &InFlight) {
-        self.with_calls(|calls, todo| calls.handle_given_up(call, todo));
-    }
-
-    /// One step of the call table, and what it leaves to do once that is unlocked.
-    pub(crate) fn with_calls<T>(&self, step: impl FnOnce(&mut CallTable, &mut Todo) -> T) -> T {
-        let mut todo = Todo::default();
-        let value = step(&mut lock(&self.calls), &mut todo);
-        if todo.earlier {
-            self.earlier.notify_one();
-        }
-        todo.run();
-        value
-    }
-
-    /// Completes when everybody addressed has room for one more call.
-    pub(crate) async fn room_for(&self, audience: &Audience) {
-        let has_room = |member: &Member| {
-            member.conn.in_flight(member.slot) < self.limits.in_flight
-                && member.conn.outbox.unwritten() < ROOM
-        };
-        loop {
-            let changed = self.room.notified();
-            tokio::pin!(changed);
-            // Registered before looking: what changes in between is not missed.
-            changed.as_mut().enable();
-            if audience.members().iter().all(has_room) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    fn status(&self) -> Vec<WorkerStatus> {
-        let roster = self.snapshot();
-        let calls = lock(&self.calls).in_order();
-        let mut status: Vec<_> = roster
-            .members
-            .iter()
-            .map(|member| WorkerStatus {
-                info: member.info.clone(),
-                version: member.conn.version.clone(),
-                running: None,
-                waiting: 0,
-            })
-            .collect();
-        for call in &calls {
-            for (position, member) in call.audience.members().iter().enumerate() {
-                let here = roster.part(member.conn.key);
-                let here = here.and_then(|part| part.position(member.slot));
-                let Some(worker) = here.and_then(|at| status.get_mut(at)) else { continue };
-                if !call.is_unsettled(position) {
-                    continue;
-                }
-                if worker.running.is_some() {
-                    worker.waiting += 1;
-                } else {
-                    let method = self.names.name(call.method(position)).to_owned();
-                    worker.running = Some(Running { method, since: call.started.elapsed() });
-                }
-            }
-        }
-        status
-    }
-}
-
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("worker", &self.contract.worker).finish_non_exhaustive()
-    }
-}
-
-fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Ends calls whose deadline has passed, for as long as the fleet lives.
-async fn watch_deadlines(core: std::sync::Weak<Core>, earlier: Arc<Notify>) {
-    loop {
-        let Some(next) = core.upgrade().map(|core| {
-            core.with_calls(|calls, todo| calls.handle_time(Instant::now(), todo))
-        }) else {
-            return;
-        };
-        match next {
-            Some(at) => {
-                let _ = tokio::time::timeout_at(at, earlier.notified()).await;
-            }
-            None => earlier.notified().await,
-        }
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        // Its watcher finds nobody there and ends.
-        self.earlier.notify_one();
     }
 }

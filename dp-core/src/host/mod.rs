@@ -89,7 +89,7 @@ impl<W: DistributedWorker> Host<W> {
         let slot = |number: usize| {
             let id = WorkerId::new(id(number)).unwrap_or_else(|error| panic!("{error}"));
             let info = WorkerInfo::new(id, number - 1, client.clone(), "".into());
-            Arc::new(Slot::new(number - 1, info, limits.max_results))
+            Arc::new(Slot::new(number - 1, info, &limits))
         };
         Self(Arc::new(Shared {
             slots: (1..=workers).map(slot).collect(),
@@ -145,11 +145,12 @@ impl<W: DistributedWorker> Shared<W> {
                     task::send_reply(link, head.call, slot.index, 0, result, false);
                     continue;
                 }
-                system::RESULTS => {
-                    self.executor.push(Arc::new(Results {
+                system::RESULTS | system::METRICS => {
+                    self.executor.push(Arc::new(Recorded {
                         slot: slot.clone(),
                         link: link.clone(),
                         call: head.call,
+                        metrics: head.method == system::METRICS,
                     }));
                     continue;
                 }
@@ -292,16 +293,20 @@ impl<W: DistributedWorker> Job for Batch<W> {
 }
 
 /// Gives what a worker has recorded, without waiting for the worker.
-struct Results<W: DistributedWorker> {
+struct Recorded<W: DistributedWorker> {
     slot: Arc<Slot<W>>,
     link: Arc<Uplink>,
     call: u64,
+    metrics: bool,
 }
 
-impl<W: DistributedWorker> Job for Results<W> {
+impl<W: DistributedWorker> Job for Recorded<W> {
     fn run(self: Arc<Self>) {
-        let lines = crate::__private::reply(self.slot.recorder.lines());
-        let result = lines.map(|reply| reply.0).map_err(|failure| failure.0);
+        let reply = match self.metrics {
+            true => crate::__private::reply(self.slot.recorder.measured()),
+            false => crate::__private::reply(self.slot.recorder.lines()),
+        };
+        let result = reply.map(|reply| reply.0).map_err(|failure| failure.0);
         task::send_reply(&self.link, self.call, self.slot.index, 0, result, true);
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::RwLock;
 
 use super::task::{Ended, Task};
 use super::uplink::Uplink;
+use crate::engine::Limits;
 use crate::executor::STALL;
 use crate::id::WorkerInfo;
 use crate::record::Recorder;
@@ -39,12 +40,12 @@ struct Queue<W: DistributedWorker> {
 }
 
 impl<W: DistributedWorker> Slot<W> {
-    pub(super) fn new(index: usize, info: WorkerInfo, max_results: usize) -> Self {
+    pub(super) fn new(index: usize, info: WorkerInfo, limits: &Limits) -> Self {
         let (waiting, running) = (VecDeque::new(), Vec::new());
         Self {
             index,
             worker: Arc::new(RwLock::new(None)),
-            recorder: Arc::new(Recorder::new(max_results)),
+            recorder: Arc::new(Recorder::new(limits)),
             info: Mutex::new(info),
             queue: Mutex::new(Queue { waiting, running, starting: None, starts: 0 }),
         }

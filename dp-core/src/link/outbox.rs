@@ -56,6 +56,11 @@ impl Outbox {
         self.unwritten.load(Ordering::Relaxed)
     }
 
+    /// Whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.queue).closed
+    }
+
     /// Queues frames. `false` if the connection is closed.
     pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
         let mut queue = lock(&self.queue);

@@ -1,0 +1,212 @@
+//! The engine, without the worker's type.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
+
+use super::calls::{CallTable, InFlight, Todo};
+use super::conn::Conn;
+use super::frequency::Frequency;
+use super::roster::{Member, Roster};
+use super::{FleetEvent, Running, WorkerStatus};
+use crate::__private::Invoked;
+use crate::engine::Limits;
+use crate::executor::Executor;
+use crate::id::{WorkerId, WorkerInfo};
+use crate::sync::lock;
+use crate::system;
+use crate::worker::{Contract, Method};
+
+/// How many arrivals and departures are kept for a subscriber that does not keep up.
+const EVENTS: usize = 1 << 16;
+
+/// The names of the methods by their number.
+#[derive(Debug)]
+pub(crate) struct MethodNames(Vec<&'static str>);
+
+impl MethodNames {
+    fn new(methods: &[Method]) -> Self {
+        Self(methods.iter().map(|method| method.name).collect())
+    }
+
+    pub(crate) fn name(&self, method: u16) -> &'static str {
+        self.0.get(usize::from(method)).copied().unwrap_or_else(|| system::name(method))
+    }
+}
+
+/// Calls an `#[on_server]` function.
+pub(super) type DispatchServer = dyn Fn(u16, Bytes, WorkerInfo) -> Invoked + Send + Sync;
+
+/// The engine, without the worker's type.
+pub(crate) struct Core {
+    pub(super) limits: Limits,
+    pub(super) contract: Contract,
+    pub(super) names: Arc<MethodNames>,
+    pub(super) roster: Mutex<Members>,
+    pub(super) calls: Mutex<CallTable>,
+    pub(super) events: broadcast::Sender<FleetEvent>,
+    pub(super) count: watch::Sender<usize>,
+    pub(crate) frequency: Arc<Frequency>,
+    pub(super) dispatch_server: Box<DispatchServer>,
+    /// Runs the `#[on_server]` functions.
+    pub(super) executor: Executor,
+    /// A deadline has come that is earlier than all before.
+    pub(super) earlier: Arc<Notify>,
+    /// A worker has answered, or bytes were written: `detach` looks again.
+    pub(super) room: Notify,
+    pub(super) refusing: AtomicBool,
+}
+
+/// Who is there.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub(super) conns: BTreeMap<u64, Arc<Conn>>,
+    pub(super) clients: HashSet<Arc<str>>,
+    pub(super) workers: BTreeMap<WorkerId, (Arc<Conn>, u32)>,
+    pub(super) next_conn: u64,
+    /// Counts the changes of the roster.
+    pub(super) epoch: u64,
+    pub(super) snapshot: Option<Arc<Roster>>,
+}
+
+impl Core {
+    pub(super) fn start(
+        limits: Limits,
+        contract: Contract,
+        dispatch_server: Box<DispatchServer>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        let frequency = Arc::new(Frequency::default());
+        let names = Arc::new(MethodNames::new(&contract.methods));
+        let earlier = Arc::new(Notify::new());
+        let core = Arc::new(Self {
+            executor: Executor::new(runtime, limits.max_threads),
+            dispatch_server,
+            limits,
+            contract,
+            calls: Mutex::new(CallTable::new(names.clone(), frequency.clone())),
+            frequency,
+            names,
+            roster: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+            count: watch::Sender::new(0),
+            earlier: earlier.clone(),
+            room: Notify::new(),
+            refusing: AtomicBool::new(false),
+        });
+        crate::engine::io().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
+        core
+    }
+
+    /// The roster as it is now.
+    pub(crate) fn snapshot(&self) -> Arc<Roster> {
+        let mut members = lock(&self.roster);
+        if let Some(snapshot) = &members.snapshot {
+            return snapshot.clone();
+        }
+        let of = |(index, (id, (conn, slot))): (usize, (&WorkerId, &(Arc<Conn>, u32)))| Member {
+            info: WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone()),
+            conn: conn.clone(),
+            slot: *slot,
+        };
+        let whole = members.workers.iter().enumerate().map(of).collect();
+        let snapshot = Arc::new(Roster::whole(whole, members.epoch));
+        members.snapshot = Some(snapshot.clone());
+        snapshot
+    }
+
+    pub(super) fn conns(&self) -> Vec<Arc<Conn>> {
+        lock(&self.roster).conns.values().cloned().collect()
+    }
+
+    pub(super) fn close(&self) {
+        self.refusing.store(true, Ordering::Release);
+        for conn in self.conns() {
+            conn.outbox.close();
+        }
+    }
+
+    /// The caller waits no longer for `call`.
+    pub(crate) fn give_up(&self, call: &InFlight) {
+        self.with_calls(|calls, todo| calls.handle_given_up(call, todo));
+    }
+
+    /// One step of the call table, and what it leaves to do once that is unlocked.
+    pub(crate) fn with_calls<T>(&self, step: impl FnOnce(&mut CallTable, &mut Todo) -> T) -> T {
+        let mut todo = Todo::default();
+        let value = step(&mut lock(&self.calls), &mut todo);
+        if todo.earlier {
+            self.earlier.notify_one();
+        }
+        todo.run();
+        value
+    }
+
+    pub(super) fn status(&self) -> Vec<WorkerStatus> {
+        let roster = self.snapshot();
+        let calls = lock(&self.calls).in_order();
+        let mut status: Vec<_> = roster
+            .members
+            .iter()
+            .map(|member| WorkerStatus {
+                info: member.info.clone(),
+                version: member.conn.version.clone(),
+                running: None,
+                waiting: 0,
+            })
+            .collect();
+        for call in &calls {
+            for (position, member) in call.audience.members().iter().enumerate() {
+                let here = roster.part(member.conn.key);
+                let here = here.and_then(|part| part.position(member.slot));
+                let Some(worker) = here.and_then(|at| status.get_mut(at)) else { continue };
+                if !call.is_unsettled(position) {
+                    continue;
+                }
+                if worker.running.is_some() {
+                    worker.waiting += 1;
+                } else {
+                    let method = self.names.name(call.method(position)).to_owned();
+                    worker.running = Some(Running { method, since: call.started.elapsed() });
+                }
+            }
+        }
+        status
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("worker", &self.contract.worker).finish_non_exhaustive()
+    }
+}
+
+/// Ends calls whose deadline has passed, for as long as the fleet lives.
+async fn watch_deadlines(core: std::sync::Weak<Core>, earlier: Arc<Notify>) {
+    loop {
+        let Some(next) = core.upgrade().map(|core| {
+            core.with_calls(|calls, todo| calls.handle_time(Instant::now(), todo))
+        }) else {
+            return;
+        };
+        match next {
+            Some(at) => {
+                let _ = tokio::time::timeout_at(at, earlier.notified()).await;
+            }
+            None => earlier.notified().await,
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Its watcher finds nobody there and ends.
+        self.earlier.notify_one();
+    }
+}

@@ -1,0 +1,172 @@
+//! Sending calls: to everybody at once, or to one after another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::calls::{InFlight, MethodCall, Payload, Request, call_frame};
+use super::conn::Conn;
+use super::core::Core;
+use super::roster::{Audience, Member};
+use crate::CallError;
+use crate::proto::barrier::at_turn;
+use crate::wire::{CallHead, Cancel, Targets};
+
+/// How many unwritten bytes a connection may have before [`detach`](crate::Broadcast::detach)
+/// waits.
+const ROOM: usize = 8 << 20;
+
+impl Core {
+    /// Sends a call to everybody it addresses, or settles what can't be sent.
+    pub(crate) fn send(self: &Arc<Self>, request: &Request) -> Arc<InFlight> {
+        if request.begins_run {
+            // Before the call on each connection: the client drops the records when it reads this.
+            self.send(&request.as_reset());
+        }
+        let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
+        for member in call.audience.members() {
+            member.conn.handle_sent(member.slot);
+        }
+        match &call.audience {
+            _ if request.postponed => self.send_one_by_one(&call, request),
+            Audience::One(..) => self.send_member(&call, request, 0),
+            Audience::All(roster) => {
+                for part in &roster.parts {
+                    let to = (roster.epoch, &*part.indexes, &*part.conn);
+                    let members = |position: usize| (position, roster.members[position].slot);
+                    let members: Vec<_> = part.positions().map(members).collect();
+                    self.send_to(to, &call, request, &members);
+                }
+            }
+        }
+        call
+    }
+
+    /// Sends to one worker after another, in worker order, at the frequency of this moment.
+    fn send_one_by_one(self: &Arc<Self>, call: &Arc<InFlight>, request: &Request) {
+        let (core, call, request) = (Arc::downgrade(self), call.clone(), request.clone());
+        let (start, period) = (call.started, self.frequency.period());
+        crate::engine::io().spawn(async move {
+            for position in 0..call.audience.len() {
+                sleep_until(at_turn(start, period, position)).await;
+                let Some(core) = core.upgrade() else { return };
+                core.send_in_turn(&call, &request, position);
+            }
+        });
+    }
+
+    fn send_in_turn(&self, call: &InFlight, request: &Request, position: usize) {
+        call.handle_turn(position);
+        if call.is_open(position) {
+            self.send_member(call, request, position);
+        } else {
+            // Given up before its turn: the worker never hears of it.
+            let error = CallError::NotSent { reason: "given up before its turn".to_owned() };
+            self.with_calls(|calls, todo| {
+                calls.handle_not_sent(call, [position], &error, todo);
+            });
+        }
+        if !call.is_open(position)
+            && let Some(Member { conn, slot, .. }) = call.audience.members().get(position)
+        {
+            // Given up just now: then the cancel may have gone before the call.
+            let cancel = Cancel { call: call.id, targets: Targets::Some(vec![*slot]) };
+            conn.outbox.push([cancel.to_frame()]);
+        }
+    }
+
+    fn send_member(&self, call: &InFlight, request: &Request, position: usize) {
+        let (Audience::All(roster) | Audience::One(roster, _)) = &call.audience;
+        let Some(member) = call.audience.members().get(position) else { return };
+        let indexes = roster.part(member.conn.key).map(|part| &*part.indexes);
+        let to = (roster.epoch, indexes.unwrap_or_default(), &*member.conn);
+        self.send_to(to, call, request, &[(position, member.slot)]);
+    }
+
+    /// Sends what a call has for the workers behind one connection.
+    fn send_to(
+        &self,
+        (epoch, indexes, conn): (u64, &[u32], &Conn),
+        call: &InFlight,
+        request: &Request,
+        members: &[(usize, u32)],
+    ) {
+        // What is sent later has less time left.
+        let left = request.timeout.map(|all| all.saturating_sub(call.started.elapsed()));
+        let positions = || members.iter().map(|(position, _)| *position);
+        let head = |method: &MethodCall, targets| CallHead {
+            call: call.id,
+            method: method.method,
+            timed: request.timed,
+            timeout: shorter(left, method.timeout).map(micros),
+            targets,
+        };
+        let frame = |method: &MethodCall, targets| {
+            let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
+            call_frame(&conn.outbox, &head(method, targets), arguments)
+        };
+        let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
+        let mut frames = Vec::new();
+        match &request.payload {
+            Payload::Same(method) => {
+                let targets = match members.len() == conn.workers.len() {
+                    true => Targets::All,
+                    false => Targets::Some(members.iter().map(|(_, slot)| *slot).collect()),
+                };
+                match frame(method, targets) {
+                    Ok(frame) => frames.extend(frame),
+                    Err(error) => not_sent.push((positions().collect(), error)),
+                }
+            }
+            Payload::Each(methods) => {
+                for (position, slot) in members {
+                    match frame(&methods[*position], Targets::Some(vec![*slot])) {
+                        Ok(frame) => frames.extend(frame),
+                        Err(error) => not_sent.push((vec![*position], error)),
+                    }
+                }
+            }
+        }
+        if !frames.is_empty() && !conn.send_calls(epoch, indexes, frames) {
+            let reason = format!("client {} is gone", conn.client);
+            not_sent.push((positions().collect(), CallError::NotSent { reason }));
+        }
+        if !not_sent.is_empty() {
+            self.with_calls(|calls, todo| {
+                for (positions, error) in not_sent {
+                    calls.handle_not_sent(call, positions, &error, todo);
+                }
+            });
+        }
+    }
+
+    /// Completes when everybody addressed has room for one more call.
+    pub(crate) async fn room_for(&self, audience: &Audience) {
+        let has_room = |member: &Member| {
+            member.conn.in_flight(member.slot) < self.limits.in_flight
+                && member.conn.outbox.unwritten() < ROOM
+        };
+        loop {
+            let changed = self.room.notified();
+            tokio::pin!(changed);
+            // Registered before looking: what changes in between is not missed.
+            changed.as_mut().enable();
+            if audience.members().iter().all(has_room) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,327 @@
+//! Work shared out as the workers get done: [`Map`].
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_util::stream::FuturesUnordered;
+use thiserror::Error;
+
+use crate::error::{CallError, Executed};
+use crate::fleet::calls::MethodCall;
+use crate::fold::fold_ids;
+use crate::id::WorkerInfo;
+use crate::outcome::DecodeAnswer;
+use crate::worker::{DistributedWorker, RemoteWorker};
+use crate::{Call, Group};
+
+/// An item that so many workers were lost to is given to nobody else.
+const MAX_LOSSES: usize = 3;
+
+/// Items, each given to the next worker that is free. Awaited, it gives all results in the order
+/// of the items; also [as outcomes](Self::outcomes) or [as a stream](Self::stream).
+///
+/// Every worker has one item at a time. The item of a worker that is lost goes to another one if it
+/// was certainly not executed, or if [`retry_maybe_executed`](Self::retry_maybe_executed) was asked
+/// for; one that three workers were lost to is given up. What a method returns, also an `Err`, is
+/// the item's result.
+#[must_use = "nothing is sent before a map is awaited or streamed"]
+pub struct Map<W: DistributedWorker, I, F, T> {
+    group: Group<W>,
+    items: I,
+    call: F,
+    retry_maybe: bool,
+    result: std::marker::PhantomData<fn() -> T>,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ItemOutcome<T> {
+    /// The item's position among the items, from 0.
+    pub item: usize,
+    /// The worker that it was given to last; `None` if there was none to give it to.
+    pub worker: Option<WorkerInfo>,
+    /// The workers that were lost with it before.
+    pub lost: Vec<WorkerInfo>,
+    /// The method's value, or why there is none.
+    pub result: Result<T, CallError>,
+}
+
+/// A map in which an item failed. The other items' results are lost with it:
+/// [`outcomes`](Map::outcomes) gives everything.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", describe(.failures, *.items))]
+#[non_exhaustive]
+pub struct MapError {
+    /// The items that failed, each with its position, the worker that it was given to last, and why
+    /// it failed.
+    pub failures: Vec<(usize, Option<WorkerInfo>, CallError)>,
+    /// How many items there were.
+    pub items: usize,
+}
+
+fn describe(failures: &[(usize, Option<WorkerInfo>, CallError)], items: usize) -> String {
+    let entry = |(item, worker, error): &(usize, Option<WorkerInfo>, CallError)| {
+        let on = worker.as_ref().map(|worker| format!(" on {}", worker.id())).unwrap_or_default();
+        (item.to_string(), format!("{on} {error}"))
+    };
+    let mut texts: Vec<(Vec<String>, String)> = Vec::new();
+    for (item, text) in failures.iter().map(entry) {
+        match texts.iter_mut().find(|(_, seen)| *seen == text) {
+            Some((items, _)) => items.push(item),
+            None => texts.push((vec![item], text)),
+        }
+    }
+    let texts: Vec<String> = texts
+        .into_iter()
+        .map(|(items, text)| format!("item {}{text}", fold_ids(items)))
+        .collect();
+    format!("{} of {items} items failed: {}", failures.len(), texts.join("; "))
+}
+
+impl<W, I, F, T> Map<W, I, F, T>
+where
+    W: DistributedWorker,
+    I: Iterator,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
+{
+    pub(crate) fn new(group: Group<W>, items: I, call: F) -> Self {
+        Self { group, items, call, retry_maybe: false, result: std::marker::PhantomData }
+    }
+
+    /// Gives the item of a lost worker to another one also when the lost one may have executed it:
+    /// for items that may be done twice.
+    pub fn retry_maybe_executed(mut self) -> Self {
+        self.retry_maybe = true;
+        self
+    }
+
+    /// What became of each item, in the order of the items. Never fails.
+    pub async fn outcomes(self) -> Vec<ItemOutcome<T>> {
+        let mut stream = self.stream();
+        let mut outcomes = Vec::new();
+        while let Some(outcome) = stream.next().await {
+            outcomes.push(outcome);
+        }
+        outcomes.sort_unstable_by_key(|outcome| outcome.item);
+        outcomes
+    }
+
+    /// What became of each item, as they come.
+    ///
+    /// Dropped before its end, it cancels what is under way and starts nothing more.
+    pub fn stream(self) -> MapStream<W, I, F, T> {
+        let free = (0..self.group.len()).collect();
+        MapStream {
+            map: self,
+            next_item: 0,
+            exhausted: false,
+            again: VecDeque::new(),
+            free,
+            under_way: FuturesUnordered::new(),
+        }
+    }
+
+    async fn results(self) -> Result<Vec<T>, MapError> {
+        let outcomes = self.outcomes().await;
+        let items = outcomes.len();
+        let (mut results, mut failures) = (Vec::with_capacity(items), Vec::new());
+        for ItemOutcome { item, worker, result, .. } in outcomes {
+            match result {
+                Ok(value) => results.push(value),
+                Err(error) => failures.push((item, worker, error)),
+            }
+        }
+        if failures.is_empty() { Ok(results) } else { Err(MapError { failures, items }) }
+    }
+}
+
+impl<W, I, F, T> IntoFuture for Map<W, I, F, T>
+where
+    W: DistributedWorker,
+    I: Iterator + Send + 'static,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T> + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = Result<Vec<T>, MapError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.results())
+    }
+}
+
+impl<W: DistributedWorker, I, F, T> fmt::Debug for Map<W, I, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// The outcomes of a [`Map`], as they come.
+pub struct MapStream<W: DistributedWorker, I, F, T> {
+    map: Map<W, I, F, T>,
+    next_item: usize,
+    exhausted: bool,
+    /// Items whose worker was lost.
+    again: VecDeque<Item<T>>,
+    /// Workers without an item, by position.
+    free: VecDeque<usize>,
+    under_way: FuturesUnordered<UnderWay<T>>,
+}
+
+/// An item that has been given to a worker, so that it can be given to another.
+struct Item<T> {
+    item: usize,
+    call: MethodCall,
+    decode: DecodeAnswer<T>,
+    lost: Vec<WorkerInfo>,
+}
+
+/// An item on a worker.
+struct UnderWay<T> {
+    worker: usize,
+    item: Option<Item<T>>,
+    call: Call<T>,
+}
+
+impl<T> Future for UnderWay<T> {
+    type Output = (usize, Option<Item<T>>, Result<T, CallError>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.call).poll(cx);
+        polled.map(|result| (self.worker, self.item.take(), result))
+    }
+}
+
+impl<W, I, F, T> MapStream<W, I, F, T>
+where
+    W: DistributedWorker,
+    I: Iterator,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
+{
+    /// The next outcome; `None` when every item has had one.
+    ///
+    /// # Cancel safety
+    /// No outcome is lost when it is dropped.
+    pub async fn next(&mut self) -> Option<ItemOutcome<T>> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<ItemOutcome<T>>> {
+        loop {
+            self.give_out();
+            match Pin::new(&mut self.under_way).poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some((worker, item, result))) => {
+                    if let Some(outcome) = self.handle_end(worker, item, result) {
+                        return Poll::Ready(Some(outcome));
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(self.nobody_left()),
+            }
+        }
+    }
+
+    /// Gives items to workers that are free.
+    fn give_out(&mut self) {
+        while let Some(&worker) = self.free.front() {
+            let stub = &self.map.group.workers()[worker];
+            let (item, call) = if let Some(item) = self.again.pop_front() {
+                let call = stub.call_again(item.call.clone(), item.decode);
+                (item, call)
+            } else if let Some(next) = self.next_from_items() {
+                let call = (self.map.call)(&self.map.group.workers()[worker], next);
+                let (call, decode) = call.into_parts();
+                let item = Item { item: self.next_item, call, decode, lost: Vec::new() };
+                self.next_item += 1;
+                let stub = &self.map.group.workers()[worker];
+                let call = stub.call_again(item.call.clone(), item.decode);
+                (item, call)
+            } else {
+                return;
+            };
+            self.free.pop_front();
+            self.under_way.push(UnderWay { worker, item: Some(item), call });
+        }
+    }
+
+    fn next_from_items(&mut self) -> Option<I::Item> {
+        // An iterator need not go on saying `None`.
+        let next = if self.exhausted { None } else { self.map.items.next() };
+        self.exhausted = next.is_none();
+        next
+    }
+
+    /// A worker has ended with an item: its outcome, unless another worker shall try.
+    fn handle_end(
+        &mut self,
+        worker: usize,
+        item: Option<Item<T>>,
+        result: Result<T, CallError>,
+    ) -> Option<ItemOutcome<T>> {
+        let info = self.map.group.workers()[worker].info().clone();
+        let gone = match &result {
+            Err(CallError::Lost { .. }) => true,
+            Err(CallError::NotSent { .. }) => self.map.group.is_gone(worker),
+            _ => false,
+        };
+        if !gone {
+            self.free.push_back(worker);
+        }
+        let mut item = item?;
+        if gone {
+            let executed = result.as_ref().err().map(CallError::executed);
+            if executed == Some(Executed::Maybe) {
+                item.lost.push(info.clone());
+            }
+            let safe = executed == Some(Executed::No) || self.map.retry_maybe;
+            if safe && item.lost.len() < MAX_LOSSES {
+                self.again.push_back(item);
+                return None;
+            }
+        }
+        let Item { item, lost, .. } = item;
+        Some(ItemOutcome { item, worker: Some(info), lost, result })
+    }
+
+    /// Nothing is under way: either everything is done, or no worker is left.
+    fn nobody_left(&mut self) -> Option<ItemOutcome<T>> {
+        let (item, lost) = match self.again.pop_front() {
+            Some(item) => (item.item, item.lost),
+            None => {
+                self.next_from_items()?;
+                self.next_item += 1;
+                (self.next_item - 1, Vec::new())
+            }
+        };
+        let reason = "no worker is left".to_owned();
+        let result = Err(CallError::NotSent { reason });
+        Some(ItemOutcome { item, worker: lost.last().cloned(), lost, result })
+    }
+}
+
+impl<W, I, F, T> Stream for MapStream<W, I, F, T>
+where
+    W: DistributedWorker,
+    I: Iterator + Unpin,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T> + Unpin,
+{
+    type Item = ItemOutcome<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ItemOutcome<T>>> {
+        self.poll(cx)
+    }
+}
+
+impl<W: DistributedWorker, I, F, T> fmt::Debug for MapStream<W, I, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapStream")
+            .field("map", &self.map)
+            .field("under_way", &self.under_way.len())
+            .finish_non_exhaustive()
+    }
+}
