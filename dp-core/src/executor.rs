@@ -236,12 +236,20 @@ impl Shared {
                 // Jobs catch what user code throws; this keeps the count right even if one did not.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = lock(&self.state);
-                if state.running.remove(&run).is_some_and(|running| running.blocked) {
+                let ended = state.running.remove(&run);
+                let stood_in_for = ended.as_ref().is_some_and(|running| running.blocked);
+                if stood_in_for {
                     state.blocked -= 1;
-                    // Threads that stood in for this one may now be too many.
-                    if state.threads - state.blocked > self.parallelism && state.queue.is_empty() {
-                        break;
-                    }
+                }
+                drop(state);
+                // Without the lock: this may be the last handle of the job, and of all that it
+                // holds, the user's worker and this executor among it.
+                drop(ended);
+                state = lock(&self.state);
+                // Threads that stood in for this one may now be too many.
+                let too_many = state.threads - state.blocked > self.parallelism;
+                if stood_in_for && too_many && state.queue.is_empty() {
+                    break;
                 }
             } else if state.closed {
                 break;
@@ -349,6 +357,26 @@ mod tests {
             })));
         }
         barrier.wait();
+    }
+
+    #[test]
+    fn a_job_may_hold_the_last_handle_of_its_executor() {
+        struct Holds(Mutex<Option<Arc<Executor>>>, mpsc::Sender<()>);
+        impl Job for Holds {
+            fn run(self: Arc<Self>) {}
+        }
+        impl Drop for Holds {
+            fn drop(&mut self) {
+                drop(lock(&self.0).take());
+                self.1.send(()).unwrap();
+            }
+        }
+        let (_runtime, executor) = executor();
+        let executor = Arc::new(executor);
+        let (dropped, wait) = mpsc::channel();
+        executor.push(Arc::new(Holds(Mutex::new(Some(executor.clone())), dropped)));
+        drop(executor);
+        wait.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 
     #[test]

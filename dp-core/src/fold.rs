@@ -20,7 +20,7 @@ where
     for position in (0..most).rev() {
         entries = fold_position(entries, position);
     }
-    entries.iter().map(Entry::to_string).collect::<Vec<_>>().join(",")
+    entries.iter().map(Entry::text).collect::<Vec<_>>().join(",")
 }
 
 /// An id as its texts and the numbers between them: `texts[0] numbers[0] texts[1] …`.
@@ -52,7 +52,7 @@ impl Entry {
         Self { texts, numbers }
     }
 
-    fn to_string(&self) -> String {
+    fn text(&self) -> String {
         let mut text = self.texts[0].clone();
         for (number, behind) in self.numbers.iter().zip(&self.texts[1..]) {
             text.push_str(number);

@@ -17,6 +17,7 @@ use crate::id::{WorkerId, WorkerInfo};
 use crate::outcome::{DecodeAnswer, decode_answer, fold};
 use crate::record::{Recorded, ResultLine};
 use crate::worker::{DistributedWorker, RemoteWorker};
+use crate::json::JsonCallError;
 use crate::map::Map;
 use crate::metrics::{MeasuredMetric, Metric, merge};
 use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, system};
@@ -167,6 +168,30 @@ impl<W: DistributedWorker> Group<W> {
         F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
     {
         Map::new(self.clone(), items.into_iter(), call)
+    }
+
+    /// Calls the method named `method` of every worker, with arguments in JSON; the values come
+    /// back as JSON.
+    ///
+    /// # Errors
+    /// [`JsonCallError`] when there is no such method, or the arguments are not those of its
+    /// signature.
+    pub fn call_json(
+        &self,
+        method: &str,
+        arguments: Vec<serde_json::Value>,
+    ) -> Result<Broadcast<serde_json::Value>, JsonCallError> {
+        let contract = W::contract();
+        let found = contract.methods.iter().enumerate().find(|(_, known)| known.name == method);
+        let Some((number, known)) = found else {
+            let (method, known) = (method.to_owned(), contract.methods.iter().map(|m| m.name));
+            return Err(JsonCallError::NoSuchMethod { method, known: known.collect() });
+        };
+        let arguments = known.json.encode(arguments).map_err(|reason| {
+            JsonCallError::Arguments { signature: known.signature, reason }
+        })?;
+        let call = MethodCall { method: number as u16, arguments, timeout: None };
+        Ok(Broadcast::new(self.pending(Payload::Same(call)), Some(known.json.answer())))
     }
 
     /// Whether the connection to the worker at `position` has ended.

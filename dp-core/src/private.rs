@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::group::{Group, Stub};
 pub use crate::host::{Invocation, Invoked};
+pub use crate::json::{JsonArguments, JsonForm};
 pub use crate::server_call::{NoServer, ServerHandle, ServerInvocation};
 pub use crate::worker::{Contract, Method, Run, RunResult};
 

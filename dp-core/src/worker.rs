@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::pin::Pin;
 
 use crate::__private::{Invocation, Invoked, ServerHandle, ServerInvocation, Value};
+use crate::json::JsonForm;
 use crate::{Broadcast, Group, Stub};
 
 /// The stub for one worker of type `W`: its `#[remote]` methods, each returning a
@@ -60,7 +61,7 @@ pub trait DistributedWorker: Sized + Send + Sync + 'static {
 }
 
 /// What two programs must agree on to be of the same worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Contract {
     /// The name of the worker's type, with the names of its type parameters.
     pub worker: String,
@@ -73,7 +74,7 @@ pub struct Contract {
 }
 
 /// A `#[remote]` method or `#[on_server]` function.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Method {
     /// Its name.
     pub name: &'static str,
@@ -86,6 +87,8 @@ pub struct Method {
     pub docs: &'static str,
     /// Whether it takes `&mut self`: such a call runs alone on its worker.
     pub exclusive: bool,
+    #[doc(hidden)]
+    pub json: JsonForm,
 }
 
 impl Method {

@@ -29,6 +29,8 @@ pub(crate) struct Conn {
     told: Mutex<u64>,
     /// What its workers wait for, by the number that the client gave it.
     pub(crate) waits: Mutex<HashMap<u64, Waiting>>,
+    /// Whether everybody has been told that it is there.
+    pub(crate) announced: AtomicBool,
     /// Whether it was told to quit: then it leaves on purpose.
     pub(crate) quitting: AtomicBool,
 }
@@ -52,9 +54,9 @@ impl Conn {
         outbox: Outbox,
     ) -> Self {
         let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
-        let (told, quitting) = (Mutex::new(0), AtomicBool::new(false));
-        let waits = Mutex::default();
-        Self { key, client, version, address, workers, outbox, in_flight, told, waits, quitting }
+        let (told, waits) = (Mutex::new(0), Mutex::default());
+        let (announced, quitting) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { key, client, version, address, workers, outbox, in_flight, told, waits, announced, quitting }
     }
 
     /// Sends calls made from a roster of `epoch`, after the positions that the workers have in it

@@ -75,6 +75,14 @@ pub(super) struct Members {
     pub(super) snapshot: Option<Arc<Roster>>,
 }
 
+impl Members {
+    /// How many workers there are of which everybody has been told.
+    pub(super) fn count(&self) -> usize {
+        let announced = self.conns.values().filter(|conn| conn.announced.load(Ordering::Acquire));
+        announced.map(|conn| conn.workers.len()).sum()
+    }
+}
+
 impl Core {
     pub(super) fn start(
         limits: Limits,
@@ -123,6 +131,11 @@ impl Core {
 
     pub(super) fn conns(&self) -> Vec<Arc<Conn>> {
         lock(&self.roster).conns.values().cloned().collect()
+    }
+
+    /// The connection that leads to the worker `id`.
+    pub(super) fn conn_of(&self, id: &WorkerId) -> Option<Arc<Conn>> {
+        lock(&self.roster).workers.get(id).map(|(conn, _)| conn.clone())
     }
 
     pub(super) fn close(&self) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::conn::{Conn, Waiting};
+use super::core::Members;
 use super::{Core, FleetEvent};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::link::Outbox;
@@ -12,8 +13,15 @@ use crate::sync::lock;
 use crate::wire::{Hello, Welcome};
 
 impl Core {
-    /// Takes the client in, and queues its welcome; or says why not.
-    pub(super) fn join(&self, hello: &Hello, address: &str) -> Result<Arc<Conn>, String> {
+    /// Takes the client in, and gives what it is to be told; or says why not.
+    ///
+    /// It can be called from now on, behind the welcome; [`arrived`](Self::arrived) tells everybody
+    /// once that is written.
+    pub(super) fn join(
+        &self,
+        hello: &Hello,
+        address: &str,
+    ) -> Result<(Arc<Conn>, Welcome), String> {
         if self.refusing.load(Ordering::Acquire) {
             return Err("the server is shutting down".to_owned());
         }
@@ -66,19 +74,23 @@ impl Core {
         members.clients.insert(client);
         members.conns.insert(key, conn.clone());
 
-        // Everything about the arrival happens under the lock, so that everybody hears of it, of
-        // calls that follow at once, and of the departure in this order.
         let welcome = Welcome {
             max_message: self.limits.frame_limit() as u64,
             address: address.to_owned(),
-            positions: positions.clone(),
+            positions,
         };
-        conn.outbox.push([welcome.to_frame()]);
-        let workers = infos(&conn, |slot| positions[slot] as usize);
-        // No subscriber is no error.
-        let _ = self.events.send(FleetEvent::Arrived { client: hello.client.clone(), workers });
-        self.count.send_replace(members.workers.len());
-        Ok(conn)
+        Ok((conn, welcome))
+    }
+
+    /// The client knows that it has joined: now everybody else is told.
+    pub(super) fn arrived(&self, conn: &Conn) {
+        let members = lock(&self.roster);
+        conn.announced.store(true, Ordering::Release);
+        // Under the lock, so that everybody hears of arrival and departure in this order. No
+        // subscriber is no error.
+        let (client, workers) = (conn.client.to_string(), infos(conn, &members));
+        let _ = self.events.send(FleetEvent::Arrived { client, workers });
+        self.count.send_replace(members.count());
     }
 
     /// A worker waits no longer for what it asked for.
@@ -100,6 +112,7 @@ impl Core {
         conn.outbox.close();
         {
             let mut members = lock(&self.roster);
+            let workers = infos(conn, &members);
             members.conns.remove(&conn.key);
             members.clients.remove(&conn.client);
             for id in &conn.workers {
@@ -107,12 +120,11 @@ impl Core {
             }
             members.epoch += 1;
             members.snapshot = None;
-            let _ = self.events.send(FleetEvent::Departed {
-                client: conn.client.to_string(),
-                workers: infos(conn, |slot| slot),
-                reason: reason.to_owned(),
-            });
-            self.count.send_replace(members.workers.len());
+            if conn.announced.load(Ordering::Acquire) {
+                let (client, reason) = (conn.client.to_string(), reason.to_owned());
+                let _ = self.events.send(FleetEvent::Departed { client, workers, reason });
+                self.count.send_replace(members.count());
+            }
         }
         // Whoever learns from a lost call that a worker is gone finds it gone from the roster.
         self.with_calls(|calls, todo| calls.handle_lost(conn, reason, todo));
@@ -126,9 +138,11 @@ impl Core {
     }
 }
 
-fn infos(conn: &Conn, index: impl Fn(usize) -> usize) -> Vec<WorkerInfo> {
-    let info = |(slot, id): (usize, &WorkerId)| {
-        WorkerInfo::new(id.clone(), index(slot), conn.client.clone(), conn.address.clone())
+/// The workers of a client as they stand in the roster now.
+fn infos(conn: &Conn, members: &Members) -> Vec<WorkerInfo> {
+    let info = |id: &WorkerId| {
+        let index = members.workers.range(..id.clone()).count();
+        WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone())
     };
-    conn.workers.iter().enumerate().map(info).collect()
+    conn.workers.iter().map(info).collect()
 }

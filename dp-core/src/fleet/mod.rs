@@ -25,8 +25,8 @@ use tokio::sync::broadcast;
 use crate::Group;
 use crate::__private::ServerInvocation;
 use crate::engine::Limits;
-use crate::id::WorkerInfo;
-use crate::wire::ServerMessage;
+use crate::id::{WorkerId, WorkerInfo};
+use crate::wire::{Refused, ServerMessage};
 use crate::worker::DistributedWorker;
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
@@ -184,9 +184,19 @@ impl<W: DistributedWorker> Fleet<W> {
         self.core.frequency.set(hz)
     }
 
+    /// Disconnects the client that hosts the worker `id`, with all its workers. It is told so, and
+    /// does not come back by itself. Gives the client's id; `None` if there is no such worker.
+    pub fn kick(&self, id: &WorkerId) -> Option<String> {
+        let conn = self.core.conn_of(id)?;
+        let reason = "disconnected from the server's console".to_owned();
+        conn.outbox.push([Refused { reason }.to_frame()]);
+        conn.outbox.finish();
+        Some(conn.client.to_string())
+    }
+
     /// Tells every client to quit, and waits until they are gone; after `within`, closes the
-    /// connections of those that are not. Nobody can join any more.
-    pub async fn quit(&self, within: Duration) {
+    /// connections of those that are not, and gives their ids. Nobody can join any more.
+    pub async fn quit(&self, within: Duration) -> Vec<String> {
         self.core.refusing.store(true, Ordering::Release);
         for conn in self.core.conns() {
             conn.quitting.store(true, Ordering::Release);
@@ -194,7 +204,9 @@ impl<W: DistributedWorker> Fleet<W> {
         }
         let mut count = self.core.count.subscribe();
         let _ = tokio::time::timeout(within, count.wait_for(|count| *count == 0)).await;
+        let left = self.core.conns().iter().map(|conn| conn.client.to_string()).collect();
         self.close();
+        left
     }
 
     /// Closes every connection now. Nobody can join any more.

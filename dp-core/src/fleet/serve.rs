@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Core;
 use super::conn::Conn;
 use crate::link::{Frames, LinkError, read_preamble, write_frames};
-use crate::wire::{ClientMessage, Hello, Preamble, PreambleError, Refused, WireError};
+use crate::wire::{ClientMessage, Hello, Preamble, PreambleError, Refused, Welcome, WireError};
 
 /// How a client that had joined left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,20 +71,41 @@ where
     let (read, mut write) = tokio::io::split(stream);
     let after = core.limits.handshake_timeout;
     let shaken = timeout(after, handshake(&core, read, &mut write, &address)).await;
-    let (conn, mut frames) = shaken.map_err(|_| ServeError::TimedOut { after })??;
+    let (conn, welcome, mut frames) = shaken.map_err(|_| ServeError::TimedOut { after })??;
+    let mut joined = Joined { core, conn, reason: "dropped by the server".to_owned() };
+    let (core, conn) = (joined.core.clone(), joined.conn.clone());
+    match timeout(after, write.write_all(&welcome.to_frame())).await {
+        Err(_) => return Err(ServeError::TimedOut { after }),
+        Ok(Err(error)) => return Err(LinkError::Io(error).into()),
+        Ok(Ok(())) => core.arrived(&conn),
+    }
     frames.set_limit(core.limits.frame_limit(), MAX_MESSAGE);
 
     let room = || core.room.notify_waiters();
-    let reason = tokio::select! {
+    joined.reason = tokio::select! {
         reason = read_messages(&core, &conn, &mut frames) => reason,
         written = write_frames(write, &conn.outbox, room) => match written {
             Ok(()) => "closed by the server".to_owned(),
             Err(error) => crate::error::io_reason(&error),
         },
     };
-    core.leave(&conn, &reason);
+    let reason = joined.reason.clone();
+    drop(joined);
     let asked = conn.quitting.load(Ordering::Acquire);
     Ok(Departure { client: conn.client.to_string(), reason, asked })
+}
+
+/// A client in the roster. However its connection ends, also by being dropped, it leaves.
+struct Joined {
+    core: Arc<Core>,
+    conn: Arc<Conn>,
+    reason: String,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.core.leave(&self.conn, &self.reason);
+    }
 }
 
 async fn handshake<S>(
@@ -92,7 +113,7 @@ async fn handshake<S>(
     mut read: ReadHalf<S>,
     write: &mut (impl AsyncWrite + Unpin),
     address: &str,
-) -> Result<(Arc<Conn>, Frames<ReadHalf<S>>), ServeError>
+) -> Result<(Arc<Conn>, Welcome, Frames<ReadHalf<S>>), ServeError>
 where
     S: AsyncRead + AsyncWrite,
 {
@@ -109,7 +130,7 @@ where
     let mut frames = Frames::new(read, core.limits.max_handshake, MAX_HANDSHAKE);
     let hello = read_hello(&mut frames).await?;
     match core.join(&hello, address) {
-        Ok(conn) => Ok((conn, frames)),
+        Ok((conn, welcome)) => Ok((conn, welcome, frames)),
         Err(reason) => {
             let refused = Refused { reason: reason.clone() };
             let _ = write.write_all(&refused.to_frame()).await;

@@ -178,7 +178,10 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::ServerReply(head, value) => link.handle_reply(head, value),
             ServerMessage::Release(release) => link.handle_release(&release),
             ServerMessage::Quit => return Ok(()),
-            ServerMessage::Welcome(_) | ServerMessage::Refused(_) => {
+            ServerMessage::Refused(refused) => {
+                return Err(HostError::Refused { reason: refused.reason });
+            }
+            ServerMessage::Welcome(_) => {
                 let reason = "peer broke the protocol: a second answer to the handshake";
                 return Err(HostError::Lost { reason: reason.to_owned() });
             }

@@ -33,6 +33,8 @@ struct Queue {
     frames: Vec<Bytes>,
     replies: Vec<Reply>,
     reply_bytes: usize,
+    /// Nothing is pushed any more; what waits is still written.
+    finished: bool,
     closed: bool,
 }
 
@@ -58,13 +60,14 @@ impl Outbox {
 
     /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.queue).closed
+        let queue = lock(&self.queue);
+        queue.closed || queue.finished
     }
 
     /// Queues frames. `false` if the connection is closed.
     pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
         let mut queue = lock(&self.queue);
-        if queue.closed {
+        if queue.closed || queue.finished {
             return false;
         }
         let before = queue.frames.len();
@@ -80,7 +83,7 @@ impl Outbox {
     /// once, and [`flush`](Self::flush) after them; so they share a frame.
     pub(crate) fn push_reply(&self, reply: Reply, flush: bool) {
         let mut queue = lock(&self.queue);
-        if queue.closed {
+        if queue.closed || queue.finished {
             return;
         }
         queue.reply_bytes += reply.encoded_len();
@@ -94,6 +97,12 @@ impl Outbox {
 
     /// Tells the writer of the replies that wait.
     pub(crate) fn flush(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Lets what waits be written; nothing can be pushed any more, and then the writer ends.
+    pub(crate) fn finish(&self) {
+        lock(&self.queue).finished = true;
         self.wake.notify_one();
     }
 
@@ -113,14 +122,14 @@ impl Outbox {
     /// Nothing is taken before it is returned. Only one task may call this.
     pub(crate) async fn take(&self, into: &mut VecDeque<Bytes>) -> bool {
         loop {
-            let replies = {
+            let (replies, finished) = {
                 let mut queue = lock(&self.queue);
                 if queue.closed {
                     return false;
                 }
                 into.extend(queue.frames.drain(..));
                 queue.reply_bytes = 0;
-                mem::take(&mut queue.replies)
+                (mem::take(&mut queue.replies), queue.finished)
             };
             if !replies.is_empty() {
                 // Encoded here, outside the lock, so that those who reply do not wait for it.
@@ -131,6 +140,9 @@ impl Outbox {
             }
             if !into.is_empty() {
                 return true;
+            }
+            if finished {
+                return false;
             }
             self.wake.notified().await;
         }
@@ -163,6 +175,18 @@ mod tests {
         assert_eq!(outbox.unwritten(), frames[0].len());
         outbox.handle_written(frames[0].len());
         assert_eq!(outbox.unwritten(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_finished_outbox_is_written_to_its_end() {
+        let outbox = Outbox::new(1 << 20);
+        outbox.push([Bytes::from_static(b"last")]);
+        outbox.finish();
+        assert!(!outbox.push([Bytes::from_static(b"too late")]));
+        let mut frames = VecDeque::new();
+        assert!(outbox.take(&mut frames).await);
+        assert_eq!(frames.len(), 1);
+        assert!(!outbox.take(&mut VecDeque::new()).await);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Barriers: workers that wait for one another.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -220,10 +221,11 @@ impl<K> Generation<K> {
     }
 
     fn arrive(&mut self, arrival: Arrival<K>) {
-        if self.arrived.contains_key(&arrival.position) {
-            self.next.push_back(arrival);
-        } else {
-            self.arrived.insert(arrival.position, arrival);
+        match self.arrived.entry(arrival.position) {
+            Entry::Occupied(_) => self.next.push_back(arrival),
+            Entry::Vacant(free) => {
+                free.insert(arrival);
+            }
         }
     }
 
@@ -382,7 +384,7 @@ mod tests {
         let times: Vec<_> = std::iter::from_fn(|| scene.barriers.poll_release())
             .map(|release| (release.key, release.at.unwrap() - scene.start))
             .collect();
-        assert_eq!(times, [(0, PERIOD * 0), (1, PERIOD), (2, PERIOD * 2)]);
+        assert_eq!(times, [(0, Duration::ZERO), (1, PERIOD), (2, PERIOD * 2)]);
     }
 
     #[test]

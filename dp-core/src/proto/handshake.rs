@@ -79,9 +79,11 @@ pub(crate) fn worker_ids(hello: &Hello) -> Result<Vec<WorkerId>, InvalidId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::JsonForm;
 
     fn method(name: &'static str, types: &'static str) -> Method {
-        Method { name, signature: types, types, docs: "", exclusive: false }
+        let json = JsonForm::new::<()>(|_, _| Ok(()));
+        Method { name, signature: types, types, docs: "", exclusive: false, json }
     }
 
     fn contract(methods: Vec<Method>) -> Contract {

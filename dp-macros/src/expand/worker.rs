@@ -104,6 +104,7 @@ fn methods(worker: &Worker, functions: &[Function]) -> TokenStream {
         let Function { carried, signature, types, .. } = one;
         let (cfgs, docs) = (&carried.cfgs, &carried.summary);
         let (name, exclusive) = (one.name.unraw().to_string(), one.exclusive());
+        let json = json(worker, one);
         quote! {
             #(#cfgs)*
             #krate::Method {
@@ -112,11 +113,46 @@ fn methods(worker: &Worker, functions: &[Function]) -> TokenStream {
                 types: #types,
                 docs: #docs,
                 exclusive: #exclusive,
+                json: #json,
             },
         }
     });
     quote! {
         <::std::vec::Vec<#krate::Method> as ::core::convert::From<_>>::from([#(#methods)*])
+    }
+}
+
+/// How the function is called with JSON: each argument in turn, as the type that it is decoded to.
+fn json(worker: &Worker, one: &Function) -> TokenStream {
+    let private = &worker.private;
+    let value = checked(worker, &one.output.value, "CanBeResult");
+    let [json, writer] = ["json", "arguments"].map(|name| hygienic(name, Span::call_site()));
+    let takes: Vec<TokenStream> = one
+        .arguments
+        .iter()
+        .filter_map(|argument| {
+            let ty = match argument.passing.as_ref()? {
+                Passing::Text => quote!(::std::string::String),
+                Passing::Bytes => quote!(::std::vec::Vec<::core::primitive::u8>),
+                Passing::Slice(ty) => {
+                    let ty = checked(worker, ty, "CanBeArgument");
+                    quote!(::std::vec::Vec<#ty>)
+                }
+                Passing::Lent(ty) | Passing::Owned(ty) => checked(worker, ty, "CanBeArgument"),
+            };
+            let name = argument.name.unraw().to_string();
+            Some(quote!(#json.argument::<#ty>(#name, #writer)?;))
+        })
+        .collect();
+    let parameters = match takes.is_empty() {
+        true => quote!(_, _),
+        false => quote!(#json, #writer),
+    };
+    quote! {
+        #private::JsonForm::new::<#value>(|#parameters| {
+            #(#takes)*
+            ::core::result::Result::Ok(())
+        })
     }
 }
 
