@@ -100,6 +100,18 @@ impl JsonArguments {
         Ok(())
     }
 
+    /// Takes the next argument, which is sent as a slice.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn slice<T: Argument>(
+        &mut self,
+        name: &str,
+        arguments: &mut Arguments,
+    ) -> Result<(), String> {
+        self.argument::<Vec<T>>(name, arguments)
+    }
+
     fn end(&mut self) -> Result<(), String> {
         match self.given.saturating_sub(self.taken) {
             0 => Ok(()),

@@ -10,6 +10,7 @@ use crate::model::{Function, Run, RunKind, Schedule, Worker};
 /// What the generated types offer by themselves. A method of one of these names would hide it.
 const RESERVED: &[&str] = &[
     "any",
+    "call_json",
     "clone",
     "deref",
     "each",
@@ -28,6 +29,7 @@ const RESERVED: &[&str] = &[
     "metrics",
     "reset_results",
     "results",
+    "results_of_lost",
     "select",
     "server",
     "set_frequency",

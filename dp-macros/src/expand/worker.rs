@@ -131,17 +131,18 @@ fn json(worker: &Worker, one: &Function) -> TokenStream {
         .arguments
         .iter()
         .filter_map(|argument| {
-            let ty = match argument.passing.as_ref()? {
-                Passing::Text => quote!(::std::string::String),
-                Passing::Bytes => quote!(::std::vec::Vec<::core::primitive::u8>),
-                Passing::Slice(ty) => {
-                    let ty = checked(worker, ty, "CanBeArgument");
-                    quote!(::std::vec::Vec<#ty>)
+            let span = argument.ty.span();
+            let (ty, take) = match argument.passing.as_ref()? {
+                Passing::Text => (quote!(::std::string::String), "argument"),
+                Passing::Bytes => (quote!(::std::vec::Vec<::core::primitive::u8>), "argument"),
+                Passing::Slice(ty) => (checked(worker, ty, "CanBeArgument"), "slice"),
+                Passing::Lent(ty) | Passing::Owned(ty) => {
+                    (checked(worker, ty, "CanBeArgument"), "argument")
                 }
-                Passing::Lent(ty) | Passing::Owned(ty) => checked(worker, ty, "CanBeArgument"),
             };
-            let name = argument.name.unraw().to_string();
-            Some(quote!(#json.argument::<#ty>(#name, #writer)?;))
+            let take = Ident::new(take, span);
+            let name = &argument.shown;
+            Some(quote_spanned!(span=> #json.#take::<#ty>(#name, #writer)?;))
         })
         .collect();
     let parameters = match takes.is_empty() {

@@ -167,9 +167,8 @@ fn remote_role(
     {
         errors.at(&context.ty, "the context is lent to the method", "write `&Context<Self>`");
     }
-    (Role::Remote { exclusive, context: context.map(|context| context.ty.span()) }, {
-        usize::from(context.is_some())
-    })
+    let taken = usize::from(context.is_some());
+    (Role::Remote { exclusive, context: context.map(|context| context.ty.span()) }, taken)
 }
 
 /// Whether the receiver is exclusive; `None` where there is none that can do.
@@ -263,7 +262,7 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
         errors.at(attribute, "an argument cannot depend on a `#[cfg]`", help);
     }
     let passing =
-        misplaced(parameter, role, errors).then(|| Passing::of(&parameter.ty, errors)).flatten();
+        is_argument(parameter, role, errors).then(|| Passing::of(&parameter.ty, errors)).flatten();
     let generated = || format_ident!("__argument_{index}", span = parameter.pat.span());
     let mut shown = None;
     let name = match &*parameter.pat {
@@ -294,7 +293,7 @@ fn argument(index: usize, parameter: &syn::PatType, role: &Role, errors: &mut Er
 }
 
 /// Whether the parameter is an ordinary argument, not a context or a caller out of its place.
-fn misplaced(parameter: &syn::PatType, role: &Role, errors: &mut Errors) -> bool {
+fn is_argument(parameter: &syn::PatType, role: &Role, errors: &mut Errors) -> bool {
     let target = referent(&parameter.ty);
     match role {
         Role::Remote { context: Some(_), .. } if is_context(target) => {
