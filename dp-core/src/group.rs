@@ -262,6 +262,13 @@ impl<W: DistributedWorker> Group<W> {
         Broadcast::new(self.system_call(system::RESULTS), Some(decode))
     }
 
+    /// What workers that are gone had recorded, in worker order, as far as the server had been told:
+    /// each worker tells with every answer, and every half second. Dropped when a run begins, or by
+    /// [`reset_results`](Self::reset_results), on a group of everybody.
+    pub fn results_of_lost(&self) -> Vec<ResultLine> {
+        self.0.fleet.results_of_lost()
+    }
+
     /// Gathers what the workers have measured, merged over all of them, by the names of the
     /// metrics. They stay recorded as long as results do.
     ///

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -57,11 +58,28 @@ impl Recorded {
     }
 }
 
+#[derive(Debug, Default)]
+struct Lines {
+    lines: Vec<Recorded>,
+    /// How many of them the server has been told.
+    told: usize,
+    /// How often they were dropped since the connection began.
+    resets: u32,
+}
+
+/// Of this many bytes, lines are told at a time.
+const TOLD_AT_ONCE: usize = 1 << 20;
+
 /// One worker's record.
+///
+/// The server is told of lines as they come, so that those of a worker that is lost are not; they
+/// stay here all the same until they are dropped on purpose.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    lines: Mutex<Vec<Recorded>>,
+    lines: Mutex<Lines>,
     max_lines: usize,
+    /// Whether there are lines that the server has not been told.
+    news: AtomicBool,
     measured: Mutex<Measured>,
 }
 
@@ -70,16 +88,18 @@ impl Recorder {
         Self {
             lines: Mutex::default(),
             max_lines: limits.max_results.max(1),
+            news: AtomicBool::new(false),
             measured: Mutex::new(Measured::new(limits.max_metrics)),
         }
     }
 
     pub(crate) fn add(&self, message: String) {
         let time = Timestamp::now().as_microsecond();
-        let mut lines = lock(&self.lines);
-        if lines.len() < self.max_lines {
-            lines.push(Recorded { time, message });
-        } else if let Some(last) = lines.last_mut() {
+        let mut record = lock(&self.lines);
+        if record.lines.len() < self.max_lines {
+            record.lines.push(Recorded { time, message });
+            self.news.store(true, Ordering::Release);
+        } else if let Some(last) = record.lines.last_mut() {
             // The last line tells of the bound, so that nobody takes the record for whole.
             let max = self.max_lines;
             last.message = format!("more than {max} results (max_results): the rest was dropped");
@@ -102,13 +122,45 @@ impl Recorder {
     }
 
     pub(crate) fn lines(&self) -> Vec<Recorded> {
-        lock(&self.lines).clone()
+        lock(&self.lines).lines.clone()
     }
 
     pub(crate) fn reset(&self) {
-        let lines = std::mem::take(&mut *lock(&self.lines));
+        let lines = {
+            let mut record = lock(&self.lines);
+            record.told = 0;
+            record.resets = record.resets.wrapping_add(1);
+            std::mem::take(&mut record.lines)
+        };
         drop(lines);
         lock(&self.measured).reset();
+    }
+
+    /// A connection begins: its server has been told nothing.
+    pub(crate) fn handle_link(&self) {
+        let mut record = lock(&self.lines);
+        (record.told, record.resets) = (0, 0);
+        self.news.store(!record.lines.is_empty(), Ordering::Release);
+    }
+
+    /// Lines that the server has not been told, and how often the record was dropped.
+    pub(crate) fn take_news(&self) -> Option<(u32, Vec<Recorded>)> {
+        if !self.news.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut record = lock(&self.lines);
+        let mut bytes = 0;
+        let news = record.lines.iter().skip(record.told).take_while(|line| {
+            let room = bytes < TOLD_AT_ONCE;
+            bytes += line.message.len() + 16;
+            room
+        });
+        let news: Vec<Recorded> = news.cloned().collect();
+        record.told += news.len();
+        if record.told < record.lines.len() {
+            self.news.store(true, Ordering::Release);
+        }
+        (!news.is_empty()).then_some((record.resets, news))
     }
 }
 
@@ -141,6 +193,24 @@ mod tests {
         assert!(lines[2].message.contains("max_results"));
         recorder.reset();
         assert!(recorder.lines().is_empty());
+    }
+
+    #[test]
+    fn news_are_told_once_to_each_server() {
+        let recorder = Recorder::new(&Limits::default());
+        assert_eq!(recorder.take_news(), None);
+        recorder.add("one".to_owned());
+        let told = |recorder: &Recorder| {
+            let (resets, lines) = recorder.take_news()?;
+            Some((resets, lines.into_iter().map(|line| line.message).collect::<Vec<_>>()))
+        };
+        assert_eq!(told(&recorder), Some((0, vec!["one".to_owned()])));
+        assert_eq!(told(&recorder), None);
+        recorder.reset();
+        recorder.add("two".to_owned());
+        assert_eq!(told(&recorder), Some((1, vec!["two".to_owned()])));
+        recorder.handle_link();
+        assert_eq!(told(&recorder), Some((0, vec!["two".to_owned()])));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::server_task::ServerTask;
 use crate::id::WorkerId;
 use crate::link::Outbox;
+use crate::record::Recorded;
 use crate::sync::lock;
-use crate::wire::ServerMessage;
+use crate::wire::{Record, ServerMessage};
 
 /// A client that has joined.
 #[derive(Debug)]
@@ -29,10 +30,20 @@ pub(crate) struct Conn {
     told: Mutex<u64>,
     /// What its workers wait for, by the number that the client gave it.
     pub(crate) waits: Mutex<HashMap<u64, Waiting>>,
+    /// What its workers have recorded, as far as they have told, by slot.
+    pub(crate) told_records: Mutex<Vec<ToldRecord>>,
     /// Whether everybody has been told that it is there.
     pub(crate) announced: AtomicBool,
     /// Whether it was told to quit: then it leaves on purpose.
     pub(crate) quitting: AtomicBool,
+}
+
+/// What a worker has told of its record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ToldRecord {
+    /// How often it was told to drop its record.
+    resets: u32,
+    pub(crate) lines: Vec<Recorded>,
 }
 
 /// What a worker waits for.
@@ -55,8 +66,22 @@ impl Conn {
     ) -> Self {
         let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
         let (told, waits) = (Mutex::new(0), Mutex::default());
+        let told_records = Mutex::new(vec![ToldRecord::default(); workers.len()]);
         let (announced, quitting) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { key, client, version, address, workers, outbox, in_flight, told, waits, announced, quitting }
+        Self {
+            key,
+            client,
+            version,
+            address,
+            workers,
+            outbox,
+            in_flight,
+            told,
+            waits,
+            told_records,
+            announced,
+            quitting,
+        }
     }
 
     /// Sends calls made from a roster of `epoch`, after the positions that the workers have in it
@@ -85,6 +110,24 @@ impl Conn {
     pub(crate) fn handle_settled(&self, slot: u32) {
         if let Some(count) = self.in_flight.get(slot as usize) {
             count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker at `slot` is told to drop its record.
+    pub(crate) fn handle_reset(&self, slot: u32) {
+        if let Some(record) = lock(&self.told_records).get_mut(slot as usize) {
+            record.resets = record.resets.wrapping_add(1);
+            record.lines = Vec::new();
+        }
+    }
+
+    /// A worker tells what it has recorded; `max` lines are kept.
+    pub(crate) fn handle_record(&self, told: Record, max: usize) {
+        if let Some(record) = lock(&self.told_records).get_mut(told.worker as usize)
+            && record.resets == told.resets
+        {
+            let room = max.saturating_sub(record.lines.len());
+            record.lines.extend(told.lines.into_iter().take(room));
         }
     }
 

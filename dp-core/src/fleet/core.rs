@@ -13,12 +13,13 @@ use tokio::time::Instant;
 use super::calls::{CallTable, InFlight, Todo};
 use super::conn::Conn;
 use super::frequency::Frequency;
-use super::roster::{Member, Roster};
+use super::roster::{Audience, Member, Roster};
 use super::{FleetEvent, Running, WorkerStatus};
 use crate::__private::Invoked;
 use crate::engine::Limits;
 use crate::executor::Executor;
 use crate::id::{WorkerId, WorkerInfo};
+use crate::record::{Recorded, ResultLine};
 use crate::sync::lock;
 use crate::system;
 use crate::worker::{Contract, Method};
@@ -50,6 +51,8 @@ pub(crate) struct Core {
     pub(super) names: Arc<MethodNames>,
     pub(super) roster: Mutex<Members>,
     pub(super) calls: Mutex<CallTable>,
+    /// What workers that are gone had told of their records.
+    pub(super) left: Mutex<BTreeMap<WorkerId, Vec<Recorded>>>,
     pub(super) events: broadcast::Sender<FleetEvent>,
     pub(super) count: watch::Sender<usize>,
     pub(crate) frequency: Arc<Frequency>,
@@ -102,6 +105,7 @@ impl Core {
             frequency,
             names,
             roster: Mutex::default(),
+            left: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
             count: watch::Sender::new(0),
             earlier: earlier.clone(),
@@ -127,6 +131,46 @@ impl Core {
         let snapshot = Arc::new(Roster::whole(whole, members.epoch));
         members.snapshot = Some(snapshot.clone());
         snapshot
+    }
+
+    /// What workers that are gone had recorded, as far as they had told.
+    pub(crate) fn results_of_lost(&self) -> Vec<ResultLine> {
+        let left = lock(&self.left);
+        let lines = left.iter().flat_map(|(id, lines)| {
+            lines.iter().cloned().map(|line| line.into_line(id.clone()))
+        });
+        lines.collect()
+    }
+
+    /// Keeps what the workers of a connection that has ended had told of their records.
+    pub(super) fn keep_records(&self, conn: &Conn) {
+        let told = std::mem::take(&mut *lock(&conn.told_records));
+        let mut left = lock(&self.left);
+        let kept: usize = left.values().map(Vec::len).sum();
+        // As many lines of all that are gone as one worker may have.
+        let mut room = self.limits.max_results.saturating_sub(kept);
+        for (id, record) in conn.workers.iter().zip(told) {
+            let lines = record.lines.into_iter().take(room);
+            if lines.len() > 0 {
+                room -= lines.len();
+                left.entry(id.clone()).or_default().extend(lines);
+            }
+        }
+    }
+
+    /// The records of these workers are dropped.
+    pub(super) fn handle_reset(&self, audience: &Audience) {
+        for member in audience.members() {
+            member.conn.handle_reset(member.slot);
+        }
+        let mut left = lock(&self.left);
+        if audience.is_everybody() {
+            left.clear();
+        } else {
+            for member in audience.members() {
+                left.remove(member.info.id());
+            }
+        }
     }
 
     pub(super) fn conns(&self) -> Vec<Arc<Conn>> {

@@ -110,6 +110,7 @@ impl Core {
     pub(super) fn leave(&self, conn: &Conn, reason: &str) {
         // Closed first: from here on no call is sent there; those that were are in the table.
         conn.outbox.close();
+        self.keep_records(conn);
         {
             let mut members = lock(&self.roster);
             let workers = infos(conn, &members);

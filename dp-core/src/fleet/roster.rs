@@ -15,6 +15,8 @@ pub(crate) struct Roster {
     pub(crate) parts: Vec<Part>,
     /// Which state of the whole roster this was taken from.
     pub(crate) epoch: u64,
+    /// Whether it has everybody who was there.
+    whole: bool,
 }
 
 /// A worker, and the connection and slot by which it is reached.
@@ -49,7 +51,7 @@ impl Roster {
             }
         }
         let indexes = indexes.into_iter().map(|(key, of_conn)| (key, of_conn.into())).collect();
-        Self::build(members, epoch, &indexes)
+        Self { whole: true, ..Self::build(members, epoch, &indexes) }
     }
 
     /// A snapshot of some of these.
@@ -89,7 +91,7 @@ impl Roster {
             }
         }
         parts.sort_by_key(|part| part.conn.key);
-        Self { members, parts, epoch }
+        Self { members, parts, epoch, whole: false }
     }
 
     pub(crate) fn part(&self, conn: u64) -> Option<&Part> {
@@ -123,6 +125,11 @@ impl Audience {
             Self::All(roster) => roster.members.len(),
             Self::One(..) => 1,
         }
+    }
+
+    /// Whether it is everybody who was there.
+    pub(crate) fn is_everybody(&self) -> bool {
+        matches!(self, Self::All(roster) if roster.whole)
     }
 
     pub(crate) fn members(&self) -> &[Member] {

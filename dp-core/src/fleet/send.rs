@@ -11,6 +11,7 @@ use super::core::Core;
 use super::roster::{Audience, Member};
 use crate::CallError;
 use crate::proto::barrier::at_turn;
+use crate::system;
 use crate::wire::{CallHead, Cancel, Targets};
 
 /// How many unwritten bytes a connection may have before [`detach`](crate::Broadcast::detach)
@@ -27,6 +28,9 @@ impl Core {
         let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
         for member in call.audience.members() {
             member.conn.handle_sent(member.slot);
+        }
+        if matches!(&request.payload, Payload::Same(call) if call.method == system::RESET_RESULTS) {
+            self.handle_reset(&call.audience);
         }
         match &call.audience {
             _ if request.postponed => self.send_one_by_one(&call, request),

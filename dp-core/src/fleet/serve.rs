@@ -177,6 +177,9 @@ async fn read_messages<R: AsyncRead + Unpin>(
                 let max = core.limits.max_server_calls;
                 core.with_calls(|calls, todo| calls.handle_arrive(conn, &arrive, max, todo));
             }
+            Ok(ClientMessage::Record(record)) => {
+                conn.handle_record(record, core.limits.max_results);
+            }
             Ok(ClientMessage::Withdraw(withdraw)) => core.handle_withdraw(conn, withdraw.wait),
             Ok(ClientMessage::Hello(_)) => return "peer broke the protocol: a second hello".into(),
             Err(error) => return LinkError::from(error).to_string(),

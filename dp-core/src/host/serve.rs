@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
 
 use super::Shared;
 use super::task::Task;
@@ -59,6 +59,9 @@ impl HostError {
     }
 }
 
+/// How long what a method has recorded stays on its worker alone, at the most.
+const NEWS: Duration = Duration::from_millis(500);
+
 const MAX_MESSAGE: &str = "max_message of the client";
 
 pub(super) async fn serve<W, S>(
@@ -86,6 +89,7 @@ where
             WorkerInfo::new(info.id().clone(), index, client.clone(), address.clone())
         });
     }
+    host.slots.iter().for_each(|slot| slot.recorder.handle_link());
     build_workers(host, &link);
 
     // However this ends, also by being dropped, what came over the connection is void after it.
@@ -103,6 +107,7 @@ where
             Err(error) => Err(HostError::Lost { reason: crate::error::io_reason(&error) }),
         },
         () = watch_deadlines(host) => Ok(()),
+        () = tell_news(host, &link) => Ok(()),
     }
 }
 
@@ -186,6 +191,16 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
                 return Err(HostError::Lost { reason: reason.to_owned() });
             }
         }
+    }
+}
+
+/// Tells the server what methods that take long have recorded, for as long as it is polled.
+async fn tell_news<W: DistributedWorker>(host: &Shared<W>, link: &Uplink) {
+    let mut ticks = tokio::time::interval(NEWS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        host.slots.iter().for_each(|slot| slot.tell_news(link));
     }
 }
 

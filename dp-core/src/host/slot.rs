@@ -13,6 +13,7 @@ use crate::executor::STALL;
 use crate::id::WorkerInfo;
 use crate::record::Recorder;
 use crate::sync::lock;
+use crate::wire::Record;
 use crate::worker::DistributedWorker;
 
 /// A worker's place in its host.
@@ -58,6 +59,18 @@ impl<W: DistributedWorker> Slot<W> {
     pub(super) fn set_info(&self, change: impl FnOnce(&WorkerInfo) -> WorkerInfo) {
         let mut info = lock(&self.info);
         *info = change(&info);
+    }
+
+    /// Tells the server what was recorded since it was last told.
+    pub(super) fn tell_news(&self, link: &Uplink) {
+        while let Some((resets, lines)) = self.recorder.take_news() {
+            let record = Record { worker: self.index as u32, resets, lines };
+            let frame = record.to_frame();
+            // One line that the server would not take: its gathering will say so.
+            if frame.len() <= link.peer_max_message() {
+                link.push([frame]);
+            }
+        }
     }
 
     /// Puts a call at the end of the queue; `false` if there are `max` already.

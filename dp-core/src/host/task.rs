@@ -287,6 +287,8 @@ impl<W: DistributedWorker> Task<W> {
                 let name = name.map_or_else(|| system::name(self.method), |method| method.name);
                 self.slot.recorder.add_time(name, self.elapsed());
             }
+            // Ahead of the answer: who has the answer has what was recorded until then.
+            self.slot.tell_news(&self.link);
             self.reply(result, flush);
         } else if let Err(failure) = result {
             tracing::error!(worker = %self.slot.info().id(), "not built: {failure:?}");

@@ -1,7 +1,7 @@
 //! Barriers: workers that wait for one another.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +18,9 @@ use tokio::time::Instant;
 pub(crate) struct Barriers<K> {
     /// By position: why the worker will never arrive.
     gone: BTreeMap<usize, String>,
+    /// Those who were told that others are lost. When their methods end for that reason, they are
+    /// missing too, but not to blame.
+    told: BTreeSet<usize>,
     members: usize,
     tokens: HashMap<String, Generation<K>>,
     /// Whether anybody ever came with a deadline: without, none need be looked for.
@@ -66,6 +69,7 @@ impl<K: Clone + PartialEq> Barriers<K> {
     pub(crate) fn new(members: usize) -> Self {
         Self {
             gone: BTreeMap::new(),
+            told: BTreeSet::new(),
             members,
             tokens: HashMap::new(),
             with_deadlines: false,
@@ -175,13 +179,18 @@ impl<K: Clone + PartialEq> Barriers<K> {
             let absent = |position: &usize| !generation.arrived.contains_key(position);
             let missing: Vec<usize> = self.gone.keys().copied().filter(absent).collect();
             if !missing.is_empty() {
-                // Who does not go on without them fails at once.
+                // Who does not go on without them fails at once, and is told who began.
+                let first: Vec<usize> =
+                    missing.iter().copied().filter(|at| !self.told.contains(at)).collect();
+                let blamed = if first.is_empty() { &missing } else { &first };
                 let failed = generation.arrived.values().filter(|arrival| !arrival.survivors);
-                for arrival in failed {
-                    let verdict = BarrierVerdict::Lost { missing: missing.clone() };
+                let failed: Vec<&Arrival<K>> = failed.collect();
+                for arrival in &failed {
+                    let verdict = BarrierVerdict::Lost { missing: blamed.clone() };
                     let key = arrival.key.clone();
                     self.releases.push_back(Release { key, verdict, at: None });
                 }
+                self.told.extend(failed.iter().map(|arrival| arrival.position));
                 generation.arrived.retain(|_, arrival| arrival.survivors);
             }
             let complete = generation.arrived.len() + missing.len() >= self.members;
@@ -326,6 +335,16 @@ mod tests {
         assert_eq!(scene.arrive("a", 1, 2), [(2, lost(&[2]))]);
         assert_eq!(scene.arrive("b", 0, 3), [(3, lost(&[2]))]);
         assert_eq!(scene.barriers.waiting(), 0);
+    }
+
+    #[test]
+    fn those_who_end_because_another_is_lost_are_not_blamed() {
+        let mut scene = Scene::new(4);
+        scene.arrive("a", 0, 1);
+        scene.arrive("a", 1, 2);
+        assert_eq!(scene.gone(2), [(1, lost(&[2])), (2, lost(&[2]))]);
+        assert_eq!(scene.gone(0), []);
+        assert_eq!(scene.arrive("a", 3, 3), [(3, lost(&[2]))]);
     }
 
     #[test]

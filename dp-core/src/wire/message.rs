@@ -11,6 +11,7 @@ use super::frame::{frame, frame_with, split_kind};
 use super::FRAME_HEAD;
 use crate::codec::{self, Decoder};
 use crate::error::{CallError, Decoded};
+use crate::record::Recorded;
 
 /// Kinds of frames, client to server.
 mod from_client {
@@ -19,6 +20,7 @@ mod from_client {
     pub(super) const SERVER_CALL: u8 = 0x03;
     pub(super) const ARRIVE: u8 = 0x04;
     pub(super) const WITHDRAW: u8 = 0x05;
+    pub(super) const RECORD: u8 = 0x06;
 }
 
 /// Kinds of frames, server to client.
@@ -209,6 +211,16 @@ pub(crate) struct Withdraw {
     pub(crate) wait: u64,
 }
 
+/// Lines that a worker has recorded since it last said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) worker: u32,
+    /// How often its record was dropped since the connection began: tells lines of a record that
+    /// the server has dropped meanwhile.
+    pub(crate) resets: u32,
+    pub(crate) lines: Vec<Recorded>,
+}
+
 /// What stands before the encoded value of a server call, or its failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerReplyHead {
@@ -253,6 +265,7 @@ pub(crate) enum ClientMessage {
     ServerCall(ServerCallHead, Bytes),
     Arrive(Arrive),
     Withdraw(Withdraw),
+    Record(Record),
 }
 
 /// What a server sends.
@@ -316,6 +329,12 @@ impl Arrive {
 impl Withdraw {
     pub(crate) fn to_frame(&self) -> Bytes {
         plain(from_client::WITHDRAW, self)
+    }
+}
+
+impl Record {
+    pub(crate) fn to_frame(&self) -> Bytes {
+        plain(from_client::RECORD, self)
     }
 }
 
@@ -386,6 +405,7 @@ impl ClientMessage {
             }
             from_client::ARRIVE => decode("arrival", body).map(Self::Arrive),
             from_client::WITHDRAW => decode("withdrawal", body).map(Self::Withdraw),
+            from_client::RECORD => decode("record", body).map(Self::Record),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }

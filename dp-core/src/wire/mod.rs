@@ -5,7 +5,7 @@ mod message;
 
 pub(crate) use frame::{Preamble, PreambleError};
 pub(crate) use message::{
-    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Refused,
+    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record, Refused,
     Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict, Welcome,
     WireError, Withdraw,
 };
