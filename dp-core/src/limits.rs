@@ -21,6 +21,12 @@ pub struct Limits {
     pub max_handshake: usize,
     /// How long a peer may take for the handshake. Default: 10 s.
     pub handshake_timeout: Duration,
+    /// After how long without anything else to send each side of a connection sends a heartbeat. A
+    /// server's setting: its clients do as it does. Default: 2 s.
+    pub heartbeat_interval: Duration,
+    /// After how long a silence each side takes the other for gone. A server's setting: its clients
+    /// do as it does. Default: 10 s.
+    pub heartbeat_timeout: Duration,
     /// How many clients a server takes. Default: 65,536.
     pub max_clients: usize,
     /// How many workers a server takes, those of all clients together. Default: 1,048,576.
@@ -52,6 +58,8 @@ impl Default for Limits {
             max_message: 256 << 20,
             max_handshake: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            heartbeat_interval: Duration::from_secs(2),
+            heartbeat_timeout: Duration::from_secs(10),
             max_clients: 1 << 16,
             max_workers: 1 << 20,
             in_flight: 1 << 10,

@@ -254,3 +254,115 @@ async fn a_kicked_client_is_told_and_gone() {
     let error = serving.await.unwrap().unwrap_err();
     assert!(matches!(error, HostError::Refused { .. }), "{error}");
 }
+
+/// Forwards both ways between two pipes until it is told to stop, as a cable does.
+fn cable(server: &Fleet<Worker>, plugged: tokio::sync::watch::Receiver<bool>) -> tokio::io::DuplexStream {
+    let (server_end, mut a) = tokio::io::duplex(64 << 10);
+    let (mut b, client_end) = tokio::io::duplex(64 << 10);
+    let fleet = server.clone();
+    io().spawn(async move { fleet.serve(server_end, "memory".to_owned()).await });
+    io().spawn(async move {
+        let mut plugged = plugged;
+        let _ = tokio::select! {
+            result = tokio::io::copy_bidirectional(&mut a, &mut b) => result,
+            // Neither end hears anything any more, and neither is closed.
+            _ = plugged.wait_for(|plugged| !plugged) => std::future::pending().await,
+        };
+    });
+    client_end
+}
+
+fn quick() -> Limits {
+    let mut limits = Limits::default();
+    limits.heartbeat_interval = Duration::from_millis(100);
+    limits.heartbeat_timeout = Duration::from_millis(1_000);
+    limits
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_back() {
+    let fleet = Fleet::<Worker>::new(quick(), (), Handle::current());
+    let shared = Arc::new(Shared {
+        started: Semaphore::new(0),
+        executions: AtomicUsize::new(0),
+        holder: Mutex::default(),
+    });
+    let of_worker = shared.clone();
+    let built = Arc::new(AtomicUsize::new(0));
+    let count = built.clone();
+    let limits = Limits::default();
+    let host = Host::new("c1".to_owned(), 1, limits, Handle::current(), move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Worker(of_worker.clone())
+    });
+    let host = Arc::new(host);
+    let (pull, plugged) = tokio::sync::watch::channel(true);
+    let stream = cable(&fleet, plugged);
+    let serving = host.clone();
+    let serving = io().spawn(async move { serving.serve(stream, "memory".to_owned()).await });
+    fleet.joined(1).await;
+    let master = fleet.master();
+    master.record("kept").await.unwrap();
+    // Idle for longer than the timeout: heartbeats keep it.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(fleet.len(), 1);
+
+    let waiting = tokio::spawn(master.record_and_wait().outcomes());
+    shared.started.acquire().await.unwrap().forget();
+    pull.send(false).unwrap();
+    let outcomes = waiting.await.unwrap();
+    let text = outcomes.to_string();
+    assert_eq!(text, "c1 lost: no sign of life for 1s (heartbeat_timeout) (maybe executed)");
+    let error = serving.await.unwrap().unwrap_err();
+    assert!(matches!(error, HostError::Lost { .. }), "{error}");
+
+    // The same worker again: not built anew, and its record is still there.
+    let (_plugged, plugged) = tokio::sync::watch::channel(true);
+    let stream = cable(&fleet, plugged);
+    let serving = host.clone();
+    io().spawn(async move { serving.serve(stream, "memory".to_owned()).await });
+    fleet.joined(1).await;
+    let messages: Vec<String> =
+        fleet.master().results().await.unwrap().into_iter().map(|line| line.message).collect();
+    assert_eq!(messages, ["kept", "before the end"]);
+    assert_eq!(built.load(Ordering::SeqCst), 1);
+
+    // A connection of the same process takes the place of one that the server believes in.
+    let (_plugged, plugged) = tokio::sync::watch::channel(true);
+    let stream = cable(&fleet, plugged);
+    let serving = host.clone();
+    let mut events = fleet.events();
+    io().spawn(async move { serving.serve(stream, "memory".to_owned()).await });
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.push(format!("{:?}", events.recv().await.unwrap()));
+    }
+    assert!(seen[0].contains("replaced by a new connection"), "{seen:?}");
+    assert!(seen[1].starts_with("Arrived"), "{seen:?}");
+    assert_eq!(fleet.master().wait_on("").await.unwrap().into_values(), [7]);
+    fleet.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_worker_is_never_taken_for_lost() {
+    struct Busy;
+    #[distributed_worker]
+    impl Busy {
+        #[remote]
+        fn block(&mut self, millis: u64) -> u64 {
+            std::thread::sleep(Duration::from_millis(millis));
+            millis
+        }
+    }
+    let fleet = Fleet::<Busy>::new(quick(), (), Handle::current());
+    let (server_end, client_end) = tokio::io::duplex(64 << 10);
+    let serving = fleet.clone();
+    io().spawn(async move { serving.serve(server_end, "memory".to_owned()).await });
+    let limits = Limits::default();
+    let host = Host::new("c1".to_owned(), 4, limits, Handle::current(), |_| Busy);
+    io().spawn(async move { host.serve(client_end, "memory".to_owned()).await });
+    fleet.joined(4).await;
+    let blocked = fleet.master().block(3_000).await.unwrap();
+    assert_eq!(blocked.len(), 4);
+    fleet.close();
+}

@@ -11,7 +11,7 @@ use crate::id::WorkerId;
 use crate::link::Outbox;
 use crate::record::Recorded;
 use crate::sync::lock;
-use crate::wire::{Record, ServerMessage};
+use crate::wire::{Hello, Record, ServerMessage};
 
 /// A client that has joined.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Conn {
     /// Never used again for another connection.
     pub(crate) key: u64,
     pub(crate) client: Arc<str>,
+    /// Tells the client's process from others of its id.
+    pub(crate) incarnation: u64,
     pub(crate) version: String,
     pub(crate) address: Arc<str>,
     /// The ids of its workers, by slot.
@@ -58,7 +60,7 @@ pub(crate) enum Waiting {
 impl Conn {
     pub(crate) fn new(
         key: u64,
-        client: Arc<str>,
+        hello: &Hello,
         version: String,
         address: Arc<str>,
         workers: Vec<WorkerId>,
@@ -70,7 +72,8 @@ impl Conn {
         let (announced, quitting) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
             key,
-            client,
+            client: hello.client.as_str().into(),
+            incarnation: hello.incarnation,
             version,
             address,
             workers,

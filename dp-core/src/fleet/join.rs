@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::conn::{Conn, Waiting};
 use super::core::Members;
+use super::send::micros;
 use super::{Core, FleetEvent};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::link::Outbox;
@@ -28,6 +29,10 @@ impl Core {
         compare(&self.contract, hello)?;
         if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
             return Err(format!("it can't host {} workers of such ids", hello.workers));
+        }
+        if let Some(before) = self.connection_of(hello) {
+            // The client knows sooner than this side that its connection has broken.
+            self.leave(&before, "replaced by a new connection of the same client");
         }
         let mut members = lock(&self.roster);
         let max_workers = self.limits.max_workers;
@@ -58,28 +63,38 @@ impl Core {
         members.next_conn += 1;
         members.epoch += 1;
         members.snapshot = None;
-        let client: Arc<str> = hello.client.as_str().into();
         // The peer says what it takes; the length field of a frame can't say more than this.
         let peer_max = usize::try_from(hello.max_message).unwrap_or(usize::MAX);
         let outbox = Outbox::new(peer_max.min(u32::MAX as usize));
         let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
         let key = members.next_conn;
         let conn =
-            Arc::new(Conn::new(key, client.clone(), version, address.into(), ids.clone(), outbox));
+            Arc::new(Conn::new(key, hello, version, address.into(), ids.clone(), outbox));
         for (slot, id) in ids.iter().enumerate() {
             members.workers.insert(id.clone(), (conn.clone(), slot as u32));
         }
         let before = |id: &WorkerId| members.workers.range(..id.clone()).count();
         let positions: Vec<u32> = ids.iter().map(|id| before(id) as u32).collect();
-        members.clients.insert(client);
+        members.clients.insert(conn.client.clone());
         members.conns.insert(key, conn.clone());
 
         let welcome = Welcome {
             max_message: self.limits.frame_limit() as u64,
             address: address.to_owned(),
             positions,
+            heartbeat_interval: micros(self.limits.heartbeat_interval),
+            heartbeat_timeout: micros(self.limits.heartbeat_timeout),
         };
         Ok((conn, welcome))
+    }
+
+    /// The connection by which the same client process is here already.
+    fn connection_of(&self, hello: &Hello) -> Option<Arc<Conn>> {
+        let members = lock(&self.roster);
+        let same = |conn: &&Arc<Conn>| {
+            *conn.client == *hello.client && conn.incarnation == hello.incarnation
+        };
+        members.conns.values().find(same).cloned()
     }
 
     /// The client knows that it has joined: now everybody else is told.
@@ -106,13 +121,16 @@ impl Core {
         }
     }
 
-    /// The client's connection has ended.
+    /// The client's connection has ended. Calling it again changes nothing.
     pub(super) fn leave(&self, conn: &Conn, reason: &str) {
         // Closed first: from here on no call is sent there; those that were are in the table.
         conn.outbox.close();
         self.keep_records(conn);
         {
             let mut members = lock(&self.roster);
+            if !members.conns.contains_key(&conn.key) {
+                return;
+            }
             let workers = infos(conn, &members);
             members.conns.remove(&conn.key);
             members.clients.remove(&conn.client);

@@ -10,8 +10,12 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::conn::Conn;
-use crate::link::{Frames, LinkError, read_preamble, write_frames};
-use crate::wire::{ClientMessage, Hello, Preamble, PreambleError, Refused, Welcome, WireError};
+use crate::link::{
+    Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
+};
+use crate::wire::{
+    ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Welcome, WireError,
+};
 
 /// How a client that had joined left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,8 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (read, mut write) = tokio::io::split(stream);
+    let read = Watched::new(read);
+    let activity = read.activity();
     let after = core.limits.handshake_timeout;
     let shaken = timeout(after, handshake(&core, read, &mut write, &address)).await;
     let (conn, welcome, mut frames) = shaken.map_err(|_| ServeError::TimedOut { after })??;
@@ -81,9 +87,15 @@ where
     }
     frames.set_limit(core.limits.frame_limit(), MAX_MESSAGE);
 
+    let beat = ServerMessage::heartbeat();
+    let heartbeat = Heartbeat {
+        interval: core.limits.heartbeat_interval,
+        timeout: core.limits.heartbeat_timeout,
+    };
     let room = || core.room.notify_waiters();
     joined.reason = tokio::select! {
         reason = read_messages(&core, &conn, &mut frames) => reason,
+        reason = keep_alive(&conn.outbox, &activity, heartbeat, &beat) => reason,
         written = write_frames(write, &conn.outbox, room) => match written {
             Ok(()) => "closed by the server".to_owned(),
             Err(error) => crate::error::io_reason(&error),
@@ -110,10 +122,10 @@ impl Drop for Joined {
 
 async fn handshake<S>(
     core: &Core,
-    mut read: ReadHalf<S>,
+    mut read: Watched<ReadHalf<S>>,
     write: &mut (impl AsyncWrite + Unpin),
     address: &str,
-) -> Result<(Arc<Conn>, Welcome, Frames<ReadHalf<S>>), ServeError>
+) -> Result<(Arc<Conn>, Welcome, Frames<Watched<ReadHalf<S>>>), ServeError>
 where
     S: AsyncRead + AsyncWrite,
 {
@@ -177,6 +189,8 @@ async fn read_messages<R: AsyncRead + Unpin>(
                 let max = core.limits.max_server_calls;
                 core.with_calls(|calls, todo| calls.handle_arrive(conn, &arrive, max, todo));
             }
+            // It has been noted that something came.
+            Ok(ClientMessage::Heartbeat) => {}
             Ok(ClientMessage::Record(record)) => {
                 conn.handle_record(record, core.limits.max_results);
             }

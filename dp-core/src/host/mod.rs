@@ -6,7 +6,9 @@ mod slot;
 mod task;
 pub(crate) mod uplink;
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,6 +41,7 @@ type Constructor<W> = dyn Fn(&WorkerInfo) -> W + Send + Sync;
 
 struct Shared<W: DistributedWorker> {
     client: Arc<str>,
+    incarnation: u64,
     prefix: String,
     contract: Contract,
     limits: Limits,
@@ -94,6 +97,8 @@ impl<W: DistributedWorker> Host<W> {
         Self(Arc::new(Shared {
             slots: (1..=workers).map(slot).collect(),
             client,
+            // A hasher's keys are the standard library's random numbers.
+            incarnation: RandomState::new().build_hasher().finish(),
             prefix,
             contract: W::contract(),
             executor: Executor::new(runtime, limits.max_threads),

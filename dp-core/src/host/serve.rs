@@ -11,9 +11,11 @@ use super::Shared;
 use super::task::Task;
 use super::uplink::Uplink;
 use crate::id::WorkerInfo;
-use crate::link::{Frames, LinkError, read_preamble, write_frames};
+use crate::link::{
+    Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
+};
 use crate::proto::handshake::prints;
-use crate::wire::{Hello, Preamble, ServerMessage, Welcome};
+use crate::wire::{ClientMessage, Hello, Preamble, ServerMessage, Welcome};
 use crate::worker::DistributedWorker;
 
 /// Why a client's connection to its server ended, other than by the server's wish.
@@ -62,6 +64,9 @@ impl HostError {
 /// How long what a method has recorded stays on its worker alone, at the most.
 const NEWS: Duration = Duration::from_millis(500);
 
+/// A server that asks for more heartbeats than this does not get them.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(1);
+
 const MAX_MESSAGE: &str = "max_message of the client";
 
 pub(super) async fn serve<W, S>(
@@ -74,6 +79,8 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (read, mut write) = tokio::io::split(stream);
+    let read = Watched::new(read);
+    let activity = read.activity();
     let after = host.limits.handshake_timeout;
     let shaken = timeout(after, handshake(host, read, &mut write)).await;
     let (welcome, mut frames) = shaken.map_err(|_| HostError::TimedOut { after })??;
@@ -82,6 +89,11 @@ where
     // The length field of a frame can't say more than `u32::MAX`.
     let peer_max = usize::try_from(welcome.max_message).unwrap_or(usize::MAX);
     let link = Arc::new(Uplink::new(peer_max.min(u32::MAX as usize)));
+    let heartbeat = Heartbeat {
+        interval: Duration::from_micros(welcome.heartbeat_interval).max(SHORTEST_HEARTBEAT),
+        timeout: Duration::from_micros(welcome.heartbeat_timeout).max(SHORTEST_HEARTBEAT * 2),
+    };
+    let beat = ClientMessage::heartbeat();
     let address: Arc<str> = welcome.address.into();
     for (slot, position) in host.slots.iter().zip(&welcome.positions) {
         let (client, index) = (host.client.clone(), *position as usize);
@@ -106,6 +118,7 @@ where
             Ok(()) => Ok(()),
             Err(error) => Err(HostError::Lost { reason: crate::error::io_reason(&error) }),
         },
+        reason = keep_alive(&link, &activity, heartbeat, &beat) => Err(HostError::Lost { reason }),
         () = watch_deadlines(host) => Ok(()),
         () = tell_news(host, &link) => Ok(()),
     }
@@ -125,9 +138,9 @@ fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Uplink>
 
 async fn handshake<W, S>(
     host: &Shared<W>,
-    mut read: ReadHalf<S>,
+    mut read: Watched<ReadHalf<S>>,
     write: &mut (impl AsyncWrite + Unpin),
-) -> Result<(Welcome, Frames<ReadHalf<S>>), HostError>
+) -> Result<(Welcome, Frames<Watched<ReadHalf<S>>>), HostError>
 where
     W: DistributedWorker,
     S: AsyncRead + AsyncWrite,
@@ -139,6 +152,7 @@ where
         methods: prints(&host.contract.methods),
         server_methods: prints(&host.contract.server_methods),
         client: host.client.to_string(),
+        incarnation: host.incarnation,
         prefix: host.prefix.clone(),
         workers: u32::try_from(host.slots.len()).unwrap_or(u32::MAX),
         max_message: host.limits.frame_limit() as u64,
@@ -183,6 +197,8 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::ServerReply(head, value) => link.handle_reply(head, value),
             ServerMessage::Release(release) => link.handle_release(&release),
             ServerMessage::Quit => return Ok(()),
+            // It has been noted that something came.
+            ServerMessage::Heartbeat => {}
             ServerMessage::Refused(refused) => {
                 return Err(HostError::Refused { reason: refused.reason });
             }

@@ -1,9 +1,11 @@
 //! One connection: a stream of bytes in both directions, cut into frames. TCP, an in-memory pipe,
 //! or any other `AsyncRead + AsyncWrite`.
 
+mod alive;
 mod outbox;
 mod stream;
 
+pub(crate) use alive::{Heartbeat, Watched, keep_alive};
 pub(crate) use outbox::Outbox;
 pub(crate) use stream::{Frames, LinkError, read_preamble, write_frames};
 

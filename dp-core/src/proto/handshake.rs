@@ -97,6 +97,7 @@ mod tests {
             methods: prints(&contract.methods),
             server_methods: prints(&contract.server_methods),
             client: "c1".into(),
+            incarnation: 0,
             prefix: "c1/".into(),
             workers: 3,
             max_message: 1,

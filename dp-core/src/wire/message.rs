@@ -21,6 +21,7 @@ mod from_client {
     pub(super) const ARRIVE: u8 = 0x04;
     pub(super) const WITHDRAW: u8 = 0x05;
     pub(super) const RECORD: u8 = 0x06;
+    pub(super) const HEARTBEAT: u8 = 0x07;
 }
 
 /// Kinds of frames, server to client.
@@ -33,6 +34,7 @@ mod from_server {
     pub(super) const QUIT: u8 = 0x86;
     pub(super) const SERVER_REPLY: u8 = 0x87;
     pub(super) const RELEASE: u8 = 0x88;
+    pub(super) const HEARTBEAT: u8 = 0x89;
 }
 
 /// Why a frame is no message. The peer is at fault; the connection ends.
@@ -57,6 +59,8 @@ pub(crate) struct Hello {
     pub(crate) server_methods: Vec<MethodPrint>,
     /// The client's id.
     pub(crate) client: String,
+    /// A number that this process has drawn: the same client again, or another of its id.
+    pub(crate) incarnation: u64,
     /// What the ids of its workers start with; each is followed by its number, from 1. Empty where
     /// the one worker has the client's own id.
     pub(crate) prefix: String,
@@ -84,6 +88,10 @@ pub(crate) struct Welcome {
     pub(crate) address: String,
     /// The roster positions of the client's workers.
     pub(crate) positions: Vec<u32>,
+    /// After how long without anything else to send a heartbeat is sent, in microseconds.
+    pub(crate) heartbeat_interval: u64,
+    /// After how long a silence the other side counts as gone, in microseconds.
+    pub(crate) heartbeat_timeout: u64,
 }
 
 /// The server's answer to a client that it turns away.
@@ -266,6 +274,7 @@ pub(crate) enum ClientMessage {
     Arrive(Arrive),
     Withdraw(Withdraw),
     Record(Record),
+    Heartbeat,
 }
 
 /// What a server sends.
@@ -282,6 +291,7 @@ pub(crate) enum ServerMessage {
     /// The value is behind the head, unless there is a failure.
     ServerReply(ServerReplyHead, Bytes),
     Release(Release),
+    Heartbeat,
 }
 
 impl Hello {
@@ -394,6 +404,10 @@ impl ClientMessage {
         frames
     }
 
+    pub(crate) fn heartbeat() -> Bytes {
+        frame_with(from_client::HEARTBEAT, |_| ())
+    }
+
     pub(crate) fn parse(frame: Bytes) -> Result<Self, WireError> {
         let (kind, body) = split_kind(frame).ok_or(WireError::Empty)?;
         match kind {
@@ -406,6 +420,7 @@ impl ClientMessage {
             from_client::ARRIVE => decode("arrival", body).map(Self::Arrive),
             from_client::WITHDRAW => decode("withdrawal", body).map(Self::Withdraw),
             from_client::RECORD => decode("record", body).map(Self::Record),
+            from_client::HEARTBEAT => Ok(Self::Heartbeat),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -414,6 +429,10 @@ impl ClientMessage {
 impl ServerMessage {
     pub(crate) fn quit() -> Bytes {
         frame_with(from_server::QUIT, |_| ())
+    }
+
+    pub(crate) fn heartbeat() -> Bytes {
+        frame_with(from_server::HEARTBEAT, |_| ())
     }
 
     pub(crate) fn positions(positions: &[u32]) -> Bytes {
@@ -437,6 +456,7 @@ impl ServerMessage {
                 Ok(Self::ServerReply(head, value))
             }
             from_server::RELEASE => decode("release", body).map(Self::Release),
+            from_server::HEARTBEAT => Ok(Self::Heartbeat),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
