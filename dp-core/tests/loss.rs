@@ -263,11 +263,15 @@ fn cable(server: &Fleet<Worker>, plugged: tokio::sync::watch::Receiver<bool>) ->
     io().spawn(async move { fleet.serve(server_end, "memory".to_owned()).await });
     io().spawn(async move {
         let mut plugged = plugged;
-        let _ = tokio::select! {
-            result = tokio::io::copy_bidirectional(&mut a, &mut b) => result,
-            // Neither end hears anything any more, and neither is closed.
-            _ = plugged.wait_for(|plugged| !plugged) => std::future::pending().await,
+        let unplugged = async { plugged.wait_for(|plugged| !plugged).await.is_ok() };
+        let unplugged = tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut a, &mut b) => false,
+            unplugged = unplugged => unplugged,
         };
+        if unplugged {
+            // Neither end hears anything any more, and neither is closed.
+            std::future::pending::<()>().await;
+        }
     });
     client_end
 }
