@@ -66,15 +66,28 @@ fn a_port_that_is_taken_is_one_clear_line() {
 }
 
 #[test]
-fn a_client_that_loses_its_server_ends_with_one_clear_line() {
+fn a_client_that_shall_not_come_back_ends_with_one_clear_line() {
     let mut server = Server::start(SERVER, 1, "", &[]);
-    let mut client = Client::start(CLIENT, &server.address, "c1", 1);
+    let args = ["--exit-on-disconnect"];
+    let mut client = Client::start_with(CLIENT, &server.address, "c1", 1, &args);
     server.ready(1);
     server.kill();
     let status = client.0.wait();
     assert_eq!(status.code(), Some(1));
     let line = client.0.error_line(" is lost: ");
     assert!(line.starts_with("error: "), "{line}");
+}
+
+#[test]
+fn a_client_ends_with_its_standard_input_if_asked_to() {
+    let mut server = Server::start(SERVER, 1, "", &[]);
+    let args = ["--exit-on-stdin-eof"];
+    let mut client = Client::start_with(CLIENT, &server.address, "c1", 1, &args);
+    server.ready(1);
+    client.0.end_input();
+    assert_eq!(client.0.wait().code(), Some(1));
+    client.0.error_line("standard input has ended");
+    assert_eq!(server.line(), "worker departed");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) id: Option<String>,
     pub(crate) workers: usize,
     pub(crate) connect_for: Option<Duration>,
+    pub(crate) after_loss: AfterLoss,
     pub(crate) limits: Limits,
 }
 
@@ -37,9 +38,19 @@ impl Default for Settings {
             id: None,
             workers: 1,
             connect_for: None,
+            after_loss: AfterLoss::Reconnect(None),
             limits: Limits::default(),
         }
     }
+}
+
+/// What a client does that has lost its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterLoss {
+    /// It ends with an error.
+    Exit,
+    /// It tries to come back: for so long, or for ever.
+    Reconnect(Option<Duration>),
 }
 
 /// Makes workers by `W::default()`. Where `W` has none, [`ClientBuilder::worker`] takes another way.
@@ -125,6 +136,19 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// How long to keep trying to join before it gives up. Default: for ever.
     pub fn connect_for(mut self, limit: Duration) -> Self {
         self.settings.connect_for = Some(limit);
+        self
+    }
+
+    /// Ends with [`ClientError::Lost`] when the server is lost, instead of trying to come back.
+    pub fn exit_on_disconnect(mut self) -> Self {
+        self.settings.after_loss = AfterLoss::Exit;
+        self
+    }
+
+    /// How long to try to come back to a server that was lost before it gives up. Default: for
+    /// ever.
+    pub fn reconnect_for(mut self, limit: Duration) -> Self {
+        self.settings.after_loss = AfterLoss::Reconnect(Some(limit));
         self
     }
 

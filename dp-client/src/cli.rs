@@ -11,7 +11,7 @@ use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
 
 use crate::address::DEFAULT_ADDRESS;
-use crate::builder::{ClientBuilder, Settings};
+use crate::builder::{AfterLoss, ClientBuilder, Settings};
 
 /// Bytes in the unit in which people give the size of a message.
 const MIB: usize = 1024 * 1024;
@@ -79,6 +79,23 @@ pub struct ClientArgs {
     #[arg(long, env = "DP_CONNECT_FOR", value_name = "SECONDS", value_parser = seconds)]
     pub connect_for: Option<Duration>,
 
+    /// End with an error when the server is lost, instead of trying to come back
+    #[arg(long, env = "DP_EXIT_ON_DISCONNECT")]
+    pub exit_on_disconnect: bool,
+
+    /// How long to try to come back to a server that was lost, in seconds [default: for ever]
+    #[arg(
+        long, env = "DP_RECONNECT_FOR", value_name = "SECONDS", value_parser = seconds,
+        conflicts_with = "exit_on_disconnect"
+    )]
+    pub reconnect_for: Option<Duration>,
+
+    /// End with an error at the end of standard input
+    ///
+    /// For clients that are started over ssh without a terminal: they then end with the session.
+    #[arg(long, env = "DP_EXIT_ON_STDIN_EOF")]
+    pub exit_on_stdin_eof: bool,
+
     /// Say more on standard error; twice for everything
     ///
     /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_client=trace.
@@ -132,6 +149,10 @@ impl ClientArgs {
             id: self.id.clone(),
             workers: self.workers,
             connect_for: self.connect_for,
+            after_loss: match self.exit_on_disconnect {
+                true => AfterLoss::Exit,
+                false => AfterLoss::Reconnect(self.reconnect_for),
+            },
             ..Settings::default()
         };
         let limits = &mut settings.limits;
@@ -165,12 +186,32 @@ impl ClientArgs {
             .build()
             .map_err(|error| anyhow!("cannot start threads: {error}"))?;
         let client = self.builder::<W>().worker(constructor);
-        let outcome = runtime.block_on(client.run());
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = client.run() => {
+                    // On one line, however it is printed: an error with sources takes several.
+                    outcome.map_err(|error| anyhow!("{}", message(&error)))
+                }
+                () = end_of_input(), if self.exit_on_stdin_eof => {
+                    Err(anyhow!("standard input has ended (--exit-on-stdin-eof)"))
+                }
+            }
+        });
         // Not dropped: that would wait for a method that blocks its thread.
         runtime.shutdown_background();
-        // On one line, however it is printed: an `anyhow::Error` with sources takes several.
-        outcome.map_err(|error| anyhow!("{}", message(&error)))
+        outcome
     }
+}
+
+/// Completes at the end of standard input. What comes before it is of no interest.
+async fn end_of_input() {
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read under way would keep the runtime from ending.
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = ended.send(());
+    });
+    let _ = end.await;
 }
 
 /// The client program of worker `W`: reads the command line and the environment, joins the server,
@@ -193,8 +234,7 @@ impl ClientArgs {
 /// `--help` lists the options, see [`ClientArgs`]. Logs go to standard error.
 ///
 /// # Errors
-/// None: `main` returns only when the server said quit. Where the server refused this client, was
-/// lost, or could not be reached in time, it prints one line and ends the process with status 1, as
+/// None: `main` returns only when the server said quit. Where the server refused this client, or could not be reached in time, it prints one line and ends the process with status 1, as
 /// wrong options end it with status 2. A returned error would be printed with a backtrace wherever
 /// `RUST_BACKTRACE` is set. [`ClientArgs::run`] returns its errors.
 pub fn main<W: DistributedWorker>(
@@ -222,8 +262,9 @@ fn command(worker: &str, version: &'static str) -> Command {
         .about(format!("Hosts {worker} workers and does what their server says"))
         .long_about(format!(
             "Hosts {worker} workers and does what their server says.\n\n\
-             It joins the server, and keeps trying until that is there. It ends with status 0 when \
-             the server says quit, and with an error when the server refuses it or is lost.\n\n\
+             It joins the server, and keeps trying until that is there; when the server is lost, it \
+             comes back, its workers with their state and results as they were. It ends with status \
+             0 when the server says quit, and with an error when the server refuses it.\n\n\
              Logs go to standard error."
         ))
         .after_help("More, with the limits: --help")

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use crate::builder::{ClientBuilder, Settings};
+use crate::builder::{AfterLoss, ClientBuilder, Settings};
 use crate::connect::{Attempts, connect};
 
 /// A client: hosts workers of type `W`, and does what its server says until that says quit.
@@ -43,6 +43,7 @@ pub struct Client<W: DistributedWorker> {
     server: String,
     workers: usize,
     connect_for: Option<Duration>,
+    after_loss: AfterLoss,
     host: Arc<Host<W>>,
 }
 
@@ -56,7 +57,7 @@ impl<W: DistributedWorker> Client<W> {
         settings: Settings,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let Settings { server, id, workers, connect_for, limits } = settings;
+        let Settings { server, id, workers, connect_for, after_loss, limits } = settings;
         let runtime = Handle::try_current().map_err(|_| ClientError::NoRuntime)?;
         if workers == 0 {
             return Err(ClientError::NoWorkers);
@@ -67,7 +68,7 @@ impl<W: DistributedWorker> Client<W> {
             WorkerId::new(format!("{id}/{workers}"))?;
         }
         let host = Host::new(id.to_string(), workers, limits, runtime, constructor);
-        Ok(Self { id, server, workers, connect_for, host: Arc::new(host) })
+        Ok(Self { id, server, workers, connect_for, after_loss, host: Arc::new(host) })
     }
 
     /// Its id. The workers' ids are made of it.
@@ -85,10 +86,14 @@ impl<W: DistributedWorker> Client<W> {
     /// While the server cannot be reached it keeps trying, with pauses that grow to a second or two,
     /// and says so in the log: at once, and then less and less often.
     ///
+    /// When the server is lost, whatever it had called ends here; then the client tries to come
+    /// back, to the same server or to one that was started in its place. Its workers are still the
+    /// same, with their state and what they have recorded.
+    ///
     /// # Errors
     /// [`ClientError::Refused`] when the server does not want this client, [`ClientError::Lost`] when
-    /// the connection ended without a quit, [`ClientError::NotReached`] when the time for trying was
-    /// up, and [`ClientError::Protocol`] when the other side is no server of this version of dp.
+    /// it was lost and [`exit_on_disconnect`](ClientBuilder::exit_on_disconnect) is set,
+    /// [`ClientError::NotReached`] when the time for trying was up, and [`ClientError::Protocol`] when the other side is no server of this version of dp.
     ///
     /// # Cancel safety
     /// Dropping it disconnects: to the server, the client is lost.
@@ -116,9 +121,16 @@ impl<W: DistributedWorker> Client<W> {
                     tracing::info!("the server at {server} said quit");
                     return Ok(());
                 }
-                Err(HostError::Lost { reason }) => {
-                    return Err(ClientError::Lost { server, reason });
-                }
+                Err(HostError::Lost { reason }) => match self.after_loss {
+                    AfterLoss::Exit => return Err(ClientError::Lost { server, reason }),
+                    AfterLoss::Reconnect(limit) => {
+                        tracing::warn!("the server at {server} is lost: {reason}; coming back");
+                        attempts = Attempts::new(&server, limit, Instant::now());
+                        // With a pause, a part of which is random: else all clients of a server
+                        // that was restarted would come at once.
+                        attempts.pause().await;
+                    }
+                },
                 Err(HostError::Refused { reason }) => {
                     return Err(ClientError::Refused { server, reason });
                 }

@@ -99,6 +99,13 @@ impl Attempts {
         self.limit.map(|limit| limit.saturating_sub(self.begun.elapsed()))
     }
 
+    /// Waits for as long as behind a failure.
+    pub(crate) async fn pause(&mut self) {
+        if let Some(pause) = self.pauses.next() {
+            sleep(pause).await;
+        }
+    }
+
     /// Takes note of a failure, and returns when it is time for the next attempt.
     ///
     /// # Errors

@@ -130,14 +130,46 @@ async fn without_an_id_it_has_one_that_tells_host_and_process() {
 async fn a_server_that_vanishes_is_lost() {
     let server = server(1).await;
     let address = server.local_addr().to_string();
-    let client = tokio::spawn(Client::<Greeter>::builder().server(&*address).id("c1").run());
-    let master = soon("ready", server.ready()).await.unwrap();
-    // An answer says that the client knows that it has joined; before, it would try again.
-    master.greet("Ada").await.unwrap();
+    let client = Client::<Greeter>::builder().server(&*address).id("c1").exit_on_disconnect();
+    let client = tokio::spawn(client.run());
+    soon("ready", server.ready()).await.unwrap();
     drop(server);
     let error = soon("the loss", client).await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
     assert!(error.to_string().contains(&address), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_comes_back_to_a_server_that_was_started_again() {
+    let server = server(1).await;
+    let address = server.local_addr().to_string();
+    let client = tokio::spawn(Client::<Greeter>::builder().server(&*address).id("c1").run());
+    soon("ready", server.ready()).await.unwrap();
+    drop(server);
+    let again = soon("the port", async {
+        loop {
+            match Server::<Greeter>::builder().bind(&*address).start().await {
+                Ok(server) => break server,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
+    soon("ready again", again.ready()).await.unwrap();
+    soon("shutdown", again.shutdown()).await.unwrap();
+    soon("the end of the client", client).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_come_back_for_ever_gives_up() {
+    let server = server(1).await;
+    let address = server.local_addr().to_string();
+    let client = Client::<Greeter>::builder().server(&*address).id("c1");
+    let client = tokio::spawn(client.reconnect_for(Duration::from_millis(300)).run());
+    soon("ready", server.ready()).await.unwrap();
+    drop(server);
+    let error = soon("giving up", client).await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::NotReached { .. }), "{error:?}");
 }
 
 #[tokio::test]

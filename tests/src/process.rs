@@ -163,6 +163,16 @@ impl Program {
         self.child.wait().expect("waiting works");
     }
 
+    /// Sends it a signal by name, such as `STOP`.
+    ///
+    /// # Panics
+    /// When that is not possible.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -s {name} {id}");
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -267,9 +277,21 @@ pub struct Client(pub Program);
 impl Client {
     /// Starts it with the id `id` and so many workers.
     pub fn start(program: &str, server: &str, id: &str, workers: usize) -> Self {
+        Self::start_with(program, server, id, workers, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(
+        program: &str,
+        server: &str,
+        id: &str,
+        workers: usize,
+        args: &[&str],
+    ) -> Self {
         let workers = workers.to_string();
-        let args = ["--server", server, "--id", id, "--workers", &workers];
-        Self(Program::start(program.as_ref(), &args, &[]))
+        let mut all = vec!["--server", server, "--id", id, "--workers", &workers];
+        all.extend(args);
+        Self(Program::start(program.as_ref(), &all, &[]))
     }
 
     /// Waits for its end, which must be a good one.

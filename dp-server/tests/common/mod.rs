@@ -134,7 +134,8 @@ pub fn client<W: DistributedWorker + Default>(
     workers: usize,
 ) -> JoinHandle<Result<(), ClientError>> {
     let address = server.local_addr().to_string();
-    tokio::spawn(Client::<W>::builder().server(address).id(id).workers(workers).run())
+    let client = Client::<W>::builder().server(address).id(id).workers(workers);
+    tokio::spawn(client.exit_on_disconnect().run())
 }
 
 /// A server on a free port that waits for as many workers.
