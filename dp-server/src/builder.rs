@@ -175,6 +175,20 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// After how long without anything else to send each side of a connection sends a heartbeat;
+    /// default 2 s. Clients do as the server does.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.settings.limits.heartbeat_interval = interval;
+        self
+    }
+
+    /// After how long a silence each side of a connection takes the other for gone; default 10 s.
+    /// Clients do as the server does. A method that takes long is no silence.
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.limits.heartbeat_timeout = timeout;
+        self
+    }
+
     /// How many clients may be connected at a time; default 65,536.
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.settings.limits.max_clients = clients;

@@ -92,6 +92,20 @@ pub struct ServerArgs {
     )]
     pub handshake_timeout: Option<Duration>,
 
+    /// How long either side may send nothing before it sends a heartbeat, in seconds [default: 2]
+    #[arg(
+        long, env = "DP_HEARTBEAT_INTERVAL", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub heartbeat_interval: Option<Duration>,
+
+    /// After how long a silence either side is taken for gone, in seconds [default: 10]
+    #[arg(
+        long, env = "DP_HEARTBEAT_TIMEOUT", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub heartbeat_timeout: Option<Duration>,
+
     /// The longest message, in MiB; give clients the same limit [default: 256]
     #[arg(
         long, env = "DP_MAX_MESSAGE", value_name = "MIB",
@@ -142,8 +156,14 @@ impl ServerArgs {
             ..Settings::default()
         };
         let limits = &mut settings.limits;
-        if let Some(timeout) = self.handshake_timeout {
-            limits.handshake_timeout = timeout;
+        for (limit, given) in [
+            (&mut limits.handshake_timeout, self.handshake_timeout),
+            (&mut limits.heartbeat_interval, self.heartbeat_interval),
+            (&mut limits.heartbeat_timeout, self.heartbeat_timeout),
+        ] {
+            if let Some(given) = given {
+                *limit = given;
+            }
         }
         for (limit, given) in [
             (&mut limits.max_message, self.max_message),
