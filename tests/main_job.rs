@@ -152,7 +152,8 @@ fn output_for_programs_is_one_json_object_a_line() {
     server.line();
     server.type_line("/run");
     let first = server.line();
-    for part in [r#"{"result":{"#, r#""worker":"c1""#, r#""message":"greeted Ada""#, r#""time":""#] {
+    for part in [r#"{"result":{"#, r#""worker":"c1""#, r#""message":"greeted Ada""#, r#""time":""#]
+    {
         assert!(first.contains(part), "{first}");
     }
     server.lines_until(r#"{"ok":true}"#);

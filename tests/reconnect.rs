@@ -10,10 +10,8 @@ const CLIENT: &str = env!("CARGO_BIN_EXE_dp-tests-client");
 #[test]
 fn a_server_started_again_finds_its_workers_and_what_they_had_recorded() {
     let mut server = Server::start(SERVER, 3, "endless", &[]);
-    let clients: Vec<Client> = ["c1", "c2", "c3"]
-        .iter()
-        .map(|id| Client::start(CLIENT, &server.address, id, 1))
-        .collect();
+    let clients: Vec<Client> =
+        ["c1", "c2", "c3"].iter().map(|id| Client::start(CLIENT, &server.address, id, 1)).collect();
     server.ready(3);
     // Killed in the middle of a run: each worker has recorded that it began.
     server.type_line("/run");

@@ -81,7 +81,8 @@ pub enum BarrierError {
 fn describe(missing: &[Missing]) -> String {
     let entries = missing.iter().map(|m| (&m.worker, format!("in {}: {}", m.method, m.state)));
     let folded = crate::outcome::fold(entries);
-    let texts: Vec<String> = folded.into_iter().map(|(ids, text)| format!("{ids} {text}")).collect();
+    let texts: Vec<String> =
+        folded.into_iter().map(|(ids, text)| format!("{ids} {text}")).collect();
     format!("missing {}", texts.join("; "))
 }
 

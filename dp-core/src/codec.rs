@@ -113,11 +113,7 @@ impl Decoder {
 
     /// Checks that nothing is left.
     pub(crate) fn end(&self) -> Result<(), CodecError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} bytes too many", self.0.len()))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(format!("{} bytes too many", self.0.len())) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

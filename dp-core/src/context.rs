@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::id::{WorkerId, WorkerInfo};
 use crate::barrier::Synchro;
 use crate::host::uplink::WorkerLink;
+use crate::id::{WorkerId, WorkerInfo};
 use crate::record::{Recorder, ResultLine};
 use crate::server_call::ServerHandle;
 use crate::worker::DistributedWorker;

@@ -184,7 +184,10 @@ mod tests {
     fn a_size_error_says_which_side_must_raise_its_limit_and_whether_the_method_ran() {
         let call = CallError::TooLarge { size: 9, limit: 8, setting: CLIENT_MAX_MESSAGE };
         assert_eq!(call.executed(), Executed::No);
-        assert_eq!(call.to_string(), "call of 9 bytes exceeds the 8 bytes of max_message of the client");
+        assert_eq!(
+            call.to_string(),
+            "call of 9 bytes exceeds the 8 bytes of max_message of the client"
+        );
         let answer = CallError::TooLarge { size: 9, limit: 8, setting: SERVER_MAX_MESSAGE };
         assert_eq!(answer.executed(), Executed::Yes);
     }

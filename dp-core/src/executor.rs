@@ -195,9 +195,8 @@ impl Shared {
             return;
         }
         let shared = self.clone();
-        let spawned = thread::Builder::new()
-            .name("dp-worker".to_owned())
-            .spawn(move || shared.work());
+        let spawned =
+            thread::Builder::new().name("dp-worker".to_owned()).spawn(move || shared.work());
         match spawned {
             Ok(_) => state.threads += 1,
             // The threads that are there go on with what is queued.
@@ -383,7 +382,8 @@ mod tests {
     fn a_job_finds_the_runtime() {
         let (_runtime, executor) = executor();
         let (sender, receiver) = mpsc::channel();
-        executor.push(Arc::new(Closure(move || sender.send(Handle::try_current().is_ok()).unwrap())));
+        executor
+            .push(Arc::new(Closure(move || sender.send(Handle::try_current().is_ok()).unwrap())));
         assert!(receiver.recv().unwrap());
     }
 

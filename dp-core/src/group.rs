@@ -14,12 +14,12 @@ use crate::fleet::calls::{DetachedFailure, MethodCall, Payload, Request};
 use crate::fleet::pending::Pending;
 use crate::fleet::roster::{Audience, Roster};
 use crate::id::{WorkerId, WorkerInfo};
-use crate::outcome::{DecodeAnswer, decode_answer, fold};
-use crate::record::{Recorded, ResultLine};
-use crate::worker::{DistributedWorker, RemoteWorker};
 use crate::json::JsonCallError;
 use crate::map::Map;
 use crate::metrics::{MeasuredMetric, Metric, merge};
+use crate::outcome::{DecodeAnswer, decode_answer, fold};
+use crate::record::{Recorded, ResultLine};
+use crate::worker::{DistributedWorker, RemoteWorker};
 use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, system};
 
 /// A group of workers: what every [`MasterWorker`] dereferences to.
@@ -187,9 +187,10 @@ impl<W: DistributedWorker> Group<W> {
             let (method, known) = (method.to_owned(), contract.methods.iter().map(|m| m.name));
             return Err(JsonCallError::NoSuchMethod { method, known: known.collect() });
         };
-        let arguments = known.json.encode(arguments).map_err(|reason| {
-            JsonCallError::Arguments { signature: known.signature, reason }
-        })?;
+        let arguments = known
+            .json
+            .encode(arguments)
+            .map_err(|reason| JsonCallError::Arguments { signature: known.signature, reason })?;
         let call = MethodCall { method: number as u16, arguments, timeout: None };
         Ok(Broadcast::new(self.pending(Payload::Same(call)), Some(known.json.answer())))
     }

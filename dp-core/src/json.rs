@@ -69,8 +69,7 @@ impl JsonForm {
 
     /// Encodes the arguments; `Err` says what is wrong with them.
     pub(crate) fn encode(&self, values: Vec<Json>) -> Result<Result<Bytes, CallError>, String> {
-        let mut json =
-            JsonArguments { given: values.len(), taken: 0, values: values.into_iter() };
+        let mut json = JsonArguments { given: values.len(), taken: 0, values: values.into_iter() };
         let mut wrong = Ok(());
         let encoded = Arguments::encode(|arguments| {
             wrong = (self.encode)(&mut json, arguments).and_then(|()| json.end());
@@ -93,9 +92,8 @@ impl JsonArguments {
         let Some(value) = self.values.next() else {
             return Err(format!("argument {} (`{name}`) is missing", self.taken));
         };
-        let value: T = serde_json::from_value(value).map_err(|error| {
-            format!("argument {} (`{name}`) does not fit: {error}", self.taken)
-        })?;
+        let value: T = serde_json::from_value(value)
+            .map_err(|error| format!("argument {} (`{name}`) does not fit: {error}", self.taken))?;
         arguments.value(&value);
         Ok(())
     }

@@ -53,7 +53,9 @@
 //! thread for as long as it likes: the connection, cancellation and the other workers of its client
 //! go on. A panic costs the one call.
 
-
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod barrier;
 mod broadcast;
 mod call;
@@ -74,9 +76,6 @@ mod link;
 mod map;
 mod metrics;
 mod outcome;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 mod proto;
 mod record;
 mod server_call;

@@ -76,10 +76,8 @@ fn describe(failures: &[(usize, Option<WorkerInfo>, CallError)], items: usize) -
             None => texts.push((vec![item], text)),
         }
     }
-    let texts: Vec<String> = texts
-        .into_iter()
-        .map(|(items, text)| format!("item {}{text}", fold_ids(items)))
-        .collect();
+    let texts: Vec<String> =
+        texts.into_iter().map(|(items, text)| format!("item {}{text}", fold_ids(items))).collect();
     format!("{} of {items} items failed: {}", failures.len(), texts.join("; "))
 }
 

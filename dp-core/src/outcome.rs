@@ -179,8 +179,7 @@ pub(crate) fn decode_answer<T: DeserializeOwned + 'static>(
     _worker: &WorkerInfo,
     answer: Bytes,
 ) -> Result<T, CallError> {
-    codec::decode(answer)
-        .map_err(|message| CallError::Decode { what: Decoded::Answer, message })
+    codec::decode(answer).map_err(|message| CallError::Decode { what: Decoded::Answer, message })
 }
 
 impl Outcome<Bytes> {

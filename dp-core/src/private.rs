@@ -255,9 +255,7 @@ pub fn reply<T: Value>(value: T) -> Result<Reply, Failure> {
 ///
 /// # Errors
 /// When it is an `Err`, or can't be encoded.
-pub fn reply_result<T: Value, E: MethodError>(
-    result: Result<T, E>,
-) -> Result<Reply, Failure> {
+pub fn reply_result<T: Value, E: MethodError>(result: Result<T, E>) -> Result<Reply, Failure> {
     let value = result.map_err(|error| {
         let (message, chain) = texts(&*error.into());
         Failure(wire::Failure::Failed { message, chain })

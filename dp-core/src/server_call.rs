@@ -14,9 +14,7 @@ use tokio::time::Sleep;
 use crate::__private::{Argument, Failure};
 use crate::Call;
 use crate::codec::Decoder;
-use crate::error::{
-    CLIENT_MAX_MESSAGE_FOR_ANSWERS, CallError, SERVER_MAX_MESSAGE_FOR_CALLS,
-};
+use crate::error::{CLIENT_MAX_MESSAGE_FOR_ANSWERS, CallError, SERVER_MAX_MESSAGE_FOR_CALLS};
 use crate::host::uplink::{Answer, Asked, WorkerLink};
 use crate::id::WorkerInfo;
 use crate::outcome::decode_answer;

@@ -148,7 +148,11 @@ async fn postponed_calls_start_in_worker_order_a_period_apart() {
     for (turn, (_, at)) in starts.iter().enumerate() {
         // Never before its turn; how much later is the machine's affair.
         let turn = Duration::from_millis(50) * turn as u32;
-        assert!(at.duration_since(before) >= turn, "{:?} before {turn:?}", at.duration_since(before));
+        assert!(
+            at.duration_since(before) >= turn,
+            "{:?} before {turn:?}",
+            at.duration_since(before)
+        );
     }
 }
 

@@ -56,7 +56,11 @@ impl Crawler {
 
     /// The first worker does not come to the barrier.
     #[remote]
-    async fn one_stays_away(&self, ctx: &Context<Self>, survivors: bool) -> Result<String, BarrierError> {
+    async fn one_stays_away(
+        &self,
+        ctx: &Context<Self>,
+        survivors: bool,
+    ) -> Result<String, BarrierError> {
         if ctx.worker().index() == 0 {
             return Ok("stayed away".to_owned());
         }
@@ -72,7 +76,10 @@ impl Crawler {
         } else {
             let error = ctx.synchro("late").timeout(Duration::from_millis(50)).await.unwrap_err();
             let text = error.to_string();
-            assert!(text.contains("timed out after 50ms: missing w1 in one_is_late: in it for"), "{text}");
+            assert!(
+                text.contains("timed out after 50ms: missing w1 in one_is_late: in it for"),
+                "{text}"
+            );
         }
         ctx.synchro("late").await?;
         Ok(true)

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use dp_core::{
-    CallError, Context, Executed, MasterWorker, Outcome, WorkerId, distributed_worker,
-};
+use dp_core::{CallError, Context, Executed, MasterWorker, Outcome, WorkerId, distributed_worker};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore};
 
@@ -74,7 +72,13 @@ impl Subject {
     }
 
     #[remote]
-    fn echo(&self, points: &[Point], name: &str, one: &Point, block: &[u8]) -> (Vec<Point>, String, Point, usize) {
+    fn echo(
+        &self,
+        points: &[Point],
+        name: &str,
+        one: &Point,
+        block: &[u8],
+    ) -> (Vec<Point>, String, Point, usize) {
         (points.to_vec(), name.to_owned(), one.clone(), block.len())
     }
 

@@ -144,10 +144,7 @@ async fn a_lost_client_ends_its_calls_at_once_and_nobody_elses() {
     cluster.kill("c2");
     let outcomes = broadcast.await.unwrap();
     assert_eq!(outcomes.len(), 3);
-    assert_eq!(
-        outcomes.to_string(),
-        "c[1,3] → 7\nc2 lost: connection closed (maybe executed)"
-    );
+    assert_eq!(outcomes.to_string(), "c[1,3] → 7\nc2 lost: connection closed (maybe executed)");
     // The old roster still has it, and a call to it is certain not to have been executed.
     let error = master.get(&"c2".parse().unwrap()).unwrap().wait_on("").await.unwrap_err();
     assert_eq!(error.executed(), Executed::No);
@@ -256,7 +253,10 @@ async fn a_kicked_client_is_told_and_gone() {
 }
 
 /// Forwards both ways between two pipes until it is told to stop, as a cable does.
-fn cable(server: &Fleet<Worker>, plugged: tokio::sync::watch::Receiver<bool>) -> tokio::io::DuplexStream {
+fn cable(
+    server: &Fleet<Worker>,
+    plugged: tokio::sync::watch::Receiver<bool>,
+) -> tokio::io::DuplexStream {
     let (server_end, mut a) = tokio::io::duplex(64 << 10);
     let (mut b, client_end) = tokio::io::duplex(64 << 10);
     let fleet = server.clone();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::conn::Conn;
 use super::MethodNames;
+use super::conn::Conn;
 use super::frequency::Frequency;
 use super::meeting::{Meetings, WaitKey, note_wait};
 use super::roster::{Audience, Member};

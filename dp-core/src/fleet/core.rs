@@ -136,9 +136,9 @@ impl Core {
     /// What workers that are gone had recorded, as far as they had told.
     pub(crate) fn results_of_lost(&self) -> Vec<ResultLine> {
         let left = lock(&self.left);
-        let lines = left.iter().flat_map(|(id, lines)| {
-            lines.iter().cloned().map(|line| line.into_line(id.clone()))
-        });
+        let lines = left
+            .iter()
+            .flat_map(|(id, lines)| lines.iter().cloned().map(|line| line.into_line(id.clone())));
         lines.collect()
     }
 
@@ -247,9 +247,10 @@ impl fmt::Debug for Core {
 /// Ends calls whose deadline has passed, for as long as the fleet lives.
 async fn watch_deadlines(core: std::sync::Weak<Core>, earlier: Arc<Notify>) {
     loop {
-        let Some(next) = core.upgrade().map(|core| {
-            core.with_calls(|calls, todo| calls.handle_time(Instant::now(), todo))
-        }) else {
+        let Some(next) = core
+            .upgrade()
+            .map(|core| core.with_calls(|calls, todo| calls.handle_time(Instant::now(), todo)))
+        else {
             return;
         };
         match next {

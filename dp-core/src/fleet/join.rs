@@ -68,8 +68,7 @@ impl Core {
         let outbox = Outbox::new(peer_max.min(u32::MAX as usize));
         let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
         let key = members.next_conn;
-        let conn =
-            Arc::new(Conn::new(key, hello, version, address.into(), ids.clone(), outbox));
+        let conn = Arc::new(Conn::new(key, hello, version, address.into(), ids.clone(), outbox));
         for (slot, id) in ids.iter().enumerate() {
             members.workers.insert(id.clone(), (conn.clone(), slot as u32));
         }

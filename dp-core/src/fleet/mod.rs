@@ -22,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
-use crate::Group;
 use crate::__private::ServerInvocation;
+use crate::Group;
 use crate::engine::Limits;
 use crate::id::{WorkerId, WorkerInfo};
 use crate::wire::{Refused, ServerMessage};

@@ -57,16 +57,11 @@ impl Roster {
     /// A snapshot of some of these.
     pub(crate) fn select(&self, mut keep: impl FnMut(&WorkerInfo) -> bool) -> Self {
         let members = self.members.iter().filter(|member| keep(&member.info)).cloned().collect();
-        let indexes =
-            self.parts.iter().map(|part| (part.conn.key, part.indexes.clone())).collect();
+        let indexes = self.parts.iter().map(|part| (part.conn.key, part.indexes.clone())).collect();
         Self::build(members, self.epoch, &indexes)
     }
 
-    fn build(
-        members: Vec<Member>,
-        epoch: u64,
-        indexes: &HashMap<u64, Arc<[u32]>>,
-    ) -> Self {
+    fn build(members: Vec<Member>, epoch: u64, indexes: &HashMap<u64, Arc<[u32]>>) -> Self {
         let mut parts: Vec<Part> = Vec::new();
         let mut part_of: HashMap<u64, usize> = HashMap::new();
         for (position, member) in members.iter().enumerate() {

@@ -10,9 +10,7 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::conn::Conn;
-use crate::link::{
-    Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
-};
+use crate::link::{Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames};
 use crate::wire::{
     ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Welcome, WireError,
 };
@@ -154,9 +152,10 @@ where
 }
 
 async fn read_hello<R: AsyncRead + Unpin>(frames: &mut Frames<R>) -> Result<Hello, ServeError> {
-    let frame = frames.next().await?.ok_or_else(|| ServeError::Ended {
-        reason: "connection closed".to_owned(),
-    })?;
+    let frame = frames
+        .next()
+        .await?
+        .ok_or_else(|| ServeError::Ended { reason: "connection closed".to_owned() })?;
     match ClientMessage::parse(frame).map_err(LinkError::from)? {
         ClientMessage::Hello(hello) => Ok(hello),
         _ => Err(ServeError::Protocol {

@@ -169,8 +169,7 @@ impl<W: DistributedWorker> Shared<W> {
                     }
                 },
             };
-            let task =
-                Task::new(self, slot, link, &head, exclusive, arguments.clone(), deadline);
+            let task = Task::new(self, slot, link, &head, exclusive, arguments.clone(), deadline);
             if !slot.enqueue(task, self.limits.max_queue) {
                 let id = slot.info();
                 let max = self.limits.max_queue;
@@ -247,7 +246,10 @@ impl<W: DistributedWorker> Shared<W> {
     }
 
     /// The addressed workers; a number beyond them addresses nobody.
-    fn targets<'a>(&'a self, targets: &'a Targets) -> Box<dyn Iterator<Item = &'a Arc<Slot<W>>> + 'a> {
+    fn targets<'a>(
+        &'a self,
+        targets: &'a Targets,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Slot<W>>> + 'a> {
         match targets {
             Targets::All => Box::new(self.slots.iter()),
             Targets::Some(slots) => {

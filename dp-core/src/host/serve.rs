@@ -11,9 +11,7 @@ use super::Shared;
 use super::task::Task;
 use super::uplink::Uplink;
 use crate::id::WorkerInfo;
-use crate::link::{
-    Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
-};
+use crate::link::{Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames};
 use crate::proto::handshake::prints;
 use crate::wire::{ClientMessage, Hello, Preamble, ServerMessage, Welcome};
 use crate::worker::DistributedWorker;
@@ -145,7 +143,8 @@ where
     W: DistributedWorker,
     S: AsyncRead + AsyncWrite,
 {
-    let ended = |error: std::io::Error| HostError::Ended { reason: crate::error::io_reason(&error) };
+    let ended =
+        |error: std::io::Error| HostError::Ended { reason: crate::error::io_reason(&error) };
     let hello = Hello {
         worker: host.contract.worker.clone(),
         version: host.contract.version.to_owned(),
@@ -164,9 +163,10 @@ where
     read_preamble(&mut read).await?;
     // The welcome tells a position for every worker, so the common limit is right from the start.
     let mut frames = Frames::new(read, host.limits.frame_limit(), MAX_MESSAGE);
-    let frame = frames.next().await?.ok_or_else(|| HostError::Ended {
-        reason: "connection closed".to_owned(),
-    })?;
+    let frame = frames
+        .next()
+        .await?
+        .ok_or_else(|| HostError::Ended { reason: "connection closed".to_owned() })?;
     match ServerMessage::parse(frame).map_err(LinkError::from)? {
         ServerMessage::Welcome(welcome) if welcome.positions.len() == host.slots.len() => {
             Ok((welcome, frames))

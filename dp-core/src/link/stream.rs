@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_util::codec::length_delimited::{LengthDelimitedCodec, LengthDelimitedCodecError};
 use tokio_util::codec::FramedRead;
+use tokio_util::codec::length_delimited::{LengthDelimitedCodec, LengthDelimitedCodecError};
 
 use super::Outbox;
 use crate::error::io_reason;

@@ -67,8 +67,7 @@ fn simulate(seed: u64, workers: usize, rounds: u64, dies: Option<(usize, Duratio
         at(&mut queue, start + when, Event::Dies { worker });
     }
     let mut dead = vec![false; workers];
-    let mut course =
-        Course { passed: vec![0; workers], told: vec![false; workers], events: 0 };
+    let mut course = Course { passed: vec![0; workers], told: vec![false; workers], events: 0 };
     let mut last_arrival: HashMap<u64, Instant> = HashMap::new();
     while let Some(Reverse((now, _, event))) = queue.pop() {
         course.events += 1;

@@ -22,8 +22,10 @@ const MAGIC: [u8; 4] = *b"\xd5dp\n";
 pub(crate) enum PreambleError {
     #[error("peer does not speak dp: it sent {start}")]
     NotDp { start: String },
-    #[error("peer speaks version {theirs} of the protocol, this side version {ours}: build both \
-             programs with the same version of dp")]
+    #[error(
+        "peer speaks version {theirs} of the protocol, this side version {ours}: build both \
+             programs with the same version of dp"
+    )]
     Version { theirs: u16, ours: u16 },
     #[error("peer encodes values in a way unknown here ({codec})")]
     Codec { codec: u8 },

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::frame::{frame, frame_with, split_kind};
 use super::FRAME_HEAD;
+use super::frame::{frame, frame_with, split_kind};
 use crate::codec::{self, Decoder};
 use crate::error::{CallError, Decoded};
 use crate::record::Recorded;
@@ -155,16 +155,28 @@ pub(crate) enum Status {
 /// Why a worker has no value for a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
-    Failed { message: String, chain: Vec<String> },
-    Panicked { message: String },
+    Failed {
+        message: String,
+        chain: Vec<String>,
+    },
+    Panicked {
+        message: String,
+    },
     TimedOut,
     Cancelled,
     /// Not started, for want of room in the worker's queue, or because it has no such method.
-    NotStarted { reason: String },
+    NotStarted {
+        reason: String,
+    },
     /// The encoded value is longer than the caller's side takes.
-    TooLarge { size: u64, limit: u64 },
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
     /// The arguments could not be decoded.
-    Arguments { message: String },
+    Arguments {
+        message: String,
+    },
 }
 
 impl Failure {

@@ -5,9 +5,9 @@ mod message;
 
 pub(crate) use frame::{Preamble, PreambleError};
 pub(crate) use message::{
-    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record, Refused,
-    Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict, Welcome,
-    WireError, Withdraw,
+    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record,
+    Refused, Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict,
+    Welcome, WireError, Withdraw,
 };
 
 /// The version of the protocol that this crate speaks.
