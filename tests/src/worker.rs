@@ -62,7 +62,7 @@ impl Subject {
     #[remote]
     pub fn fail_on_odd(&self, ctx: &Context<Self>) -> anyhow::Result<()> {
         ctx.result("tried");
-        anyhow::ensure!(ctx.worker().index() % 2 == 0, "odd");
+        anyhow::ensure!(ctx.worker().index().is_multiple_of(2), "odd");
         Ok(())
     }
 
