@@ -1,5 +1,6 @@
 //! The worker: counts the words of the blocks that it is sent.
 
+use anyhow::Context as _;
 use dp_core::distributed_worker;
 
 use crate::text::{self, Counts};
@@ -16,19 +17,18 @@ impl WordCounter {
         text::count(block)
     }
 
-    /// The words of a whole text: round after round, each worker counts a block of its own.
+    /// The words of a whole text: each worker counts one block after another, the next one whenever it
+    /// is free, so that a slow machine does not hold up the others.
     #[schedule]
     pub async fn count_all(&self, text: &[u8], block_bytes: usize) -> anyhow::Result<Counts> {
-        anyhow::ensure!(!self.is_empty(), "there are no workers");
+        let blocks = text::blocks(text, block_bytes);
+        // A block that was counted twice has but one result: that of a lost worker may go to another.
+        let mut parts =
+            self.map(blocks, |worker, block| worker.count(block)).retry_maybe_executed().stream();
         let mut counts = Counts::new();
-        for round in text::blocks(text, block_bytes).chunks(self.len()) {
-            // The last round may have fewer blocks than there are workers.
-            let counters = self.select(|info| info.index() < round.len());
-            let replies =
-                counters.each(|worker| worker.count(round[worker.info().index()])).await?;
-            for part in replies.into_values() {
-                text::add(&mut counts, part);
-            }
+        while let Some(part) = parts.next().await {
+            let number = part.item;
+            text::add(&mut counts, part.result.with_context(|| format!("block {number}"))?);
         }
         Ok(counts)
     }
@@ -55,5 +55,12 @@ mod tests {
     async fn an_empty_text_has_no_words() {
         let master = MasterWorker::<WordCounter>::in_process(2, |_info| WordCounter);
         assert!(master.count_all(b"", 10).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn without_workers_the_first_block_says_so() {
+        let master = MasterWorker::<WordCounter>::in_process(0, |_info| WordCounter);
+        let error = master.count_all(b"a text", 10).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "block 0: not sent: no worker is left (not executed)");
     }
 }

@@ -15,6 +15,9 @@ use word_count::{Counts, WordCounter, count, most_frequent};
 
 /// A block is no larger than that, so that a worker's memory has a bound.
 const MAX_BLOCK_BYTES: usize = 4 << 20;
+/// So many blocks for each worker: few enough to be worth a message, and enough that nobody waits long
+/// for the last.
+const BLOCKS_EACH: usize = 8;
 /// Real texts that most Debian machines have.
 const LICENSES: &str = "/usr/share/common-licenses";
 
@@ -112,8 +115,8 @@ async fn lead(server: ServerArgs, text: TextArgs) -> anyhow::Result<()> {
 async fn count_with(master: &MasterWorker<WordCounter>, args: &TextArgs) -> anyhow::Result<()> {
     let files = files(&args.files)?;
     let text = read(&files)?;
-    // A block for each worker, as long as that is not too much for one message.
-    let block_bytes = text.len().div_ceil(master.len().max(1)).min(MAX_BLOCK_BYTES);
+    let blocks = master.len().max(1) * BLOCKS_EACH;
+    let block_bytes = text.len().div_ceil(blocks).min(MAX_BLOCK_BYTES);
 
     let start = Instant::now();
     let counts = master.count_all(&text, block_bytes).await?;
