@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use clap::{Arg, Args, Parser, Subcommand};
 use dp_client::ClientArgs;
 use dp_server::{Server, ServerArgs};
 use http_load::site::Site;
-use http_load::{Loader, Plan, Report, Target};
+use http_load::{Feed, Loader, Plan, Report};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -23,6 +24,7 @@ Examples:
   http-load                                        loads a small site of its own
   http-load --url http://127.0.0.1:8080/ -n 50000  loads yours, from processes on this machine
   http-load --url http://127.0.0.1:8080/ -z 10s -q 500
+  http-load --urls pages.txt                       loads every URL of a file in turn
 
 On several machines, one server and a client on each:
   http-load server --bind 0.0.0.0:8147 --workers 3 --url http://site.example/ -n 300000 -c 90
@@ -52,8 +54,8 @@ enum Role {
         #[command(flatten)]
         server: ServerArgs,
         /// What to load, http:// only; the workers have to reach it
-        #[arg(long, value_name = "URL", help_heading = "Load")]
-        url: String,
+        #[arg(long, value_name = "URL", help_heading = "Load", required_unless_present = "urls")]
+        url: Option<String>,
         #[command(flatten)]
         load: LoadArgs,
     },
@@ -76,6 +78,9 @@ struct Here {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Load")]
 struct LoadArgs {
+    /// A file with a URL in each line, which are loaded in turn; only the server reads it
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    urls: Option<PathBuf>,
     /// How many requests, over all workers
     #[arg(short = 'n', long, value_name = "N", default_value = "10000")]
     requests: NonZeroU64,
@@ -122,9 +127,16 @@ fn rate(text: &str) -> anyhow::Result<f64> {
 }
 
 impl LoadArgs {
-    fn plan(self, url: String) -> anyhow::Result<Plan> {
+    /// The URLs of the file that was given, if there was one.
+    fn feed(&self) -> anyhow::Result<Option<Feed>> {
+        let Some(path) = &self.urls else { return Ok(None) };
+        let name = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+        Feed::parse(&text, name.to_string()).map(Some)
+    }
+
+    fn plan(self, feed: &Feed) -> anyhow::Result<Plan> {
         let plan = Plan {
-            url,
             method: self.method,
             headers: self.headers,
             body: self.body,
@@ -135,7 +147,7 @@ impl LoadArgs {
             timeout: self.timeout,
         };
         // What cannot be sent is said here and now, not by every worker.
-        Target::new(&plan)?;
+        feed.check(&plan)?;
         Ok(plan)
     }
 }
@@ -179,16 +191,18 @@ fn expect_complete(report: &Report) -> anyhow::Result<()> {
 async fn here(here: Here) -> anyhow::Result<()> {
     let workers = here.workers.or_else(|| std::thread::available_parallelism().ok());
     let workers = workers.map_or(1, NonZeroUsize::get);
-    let (url, _site) = match here.url {
-        Some(url) => (url, None),
-        None => {
+    let (feed, _site) = match (here.load.feed()?, here.url) {
+        (Some(feed), _) => (feed, None),
+        (None, Some(url)) => (Feed::of(url), None),
+        (None, None) => {
             let site = Site::start().await.context("cannot serve a site to load")?;
-            (site.url(), Some(site))
+            (Feed::of(site.url()), Some(site))
         }
     };
-    let plan = here.load.plan(url)?;
+    let plan = here.load.plan(&feed)?;
 
-    let server = Server::<Loader>::builder().bind("127.0.0.1:0").workers(workers).start().await?;
+    let server = Server::<Loader>::builder().bind("127.0.0.1:0").workers(workers).state(feed);
+    let server = server.start().await?;
     let mut clients = Clients::start(server.local_addr(), workers)?;
     let master = tokio::select! {
         master = server.ready() => master?,
@@ -205,9 +219,10 @@ async fn here(here: Here) -> anyhow::Result<()> {
 }
 
 /// The master of workers on other machines.
-async fn lead(server: ServerArgs, url: String, load: LoadArgs) -> anyhow::Result<()> {
-    let plan = load.plan(url)?;
-    let server = server.builder::<Loader>().start().await?;
+async fn lead(server: ServerArgs, url: Option<String>, load: LoadArgs) -> anyhow::Result<()> {
+    let feed = load.feed()?.or_else(|| url.map(Feed::of)).context("there is no URL to load")?;
+    let plan = load.plan(&feed)?;
+    let server = server.builder::<Loader>().state(feed).start().await?;
     eprintln!("waiting for workers at {}", server.local_addr());
     let master = server.ready().await?;
     let report = master.attack(&plan).await?;

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A whole load test, over all workers.
+/// A whole load test, over all workers, but for the URLs: those are the [`Feed`](crate::Feed)'s.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// Where to: an `http://` URL.
-    pub url: String,
     /// The method, `GET` for one.
     pub method: String,
     /// Further headers, as `Name: value`.
@@ -85,9 +83,8 @@ fn part(whole: u64, index: usize, parts: usize) -> u64 {
 #[cfg(test)]
 impl Plan {
     /// A small one to test with.
-    pub(crate) fn example(url: &str) -> Self {
+    pub(crate) fn example() -> Self {
         Self {
-            url: url.to_owned(),
             method: "GET".to_owned(),
             headers: Vec::new(),
             body: String::new(),
@@ -106,7 +103,7 @@ mod tests {
 
     #[test]
     fn shares_add_up_to_the_plan() {
-        let plan = Plan { requests: 103, connections: 10, ..Plan::example("http://localhost/") };
+        let plan = Plan { requests: 103, connections: 10, ..Plan::example() };
         let shares: Vec<_> = (0..4).map(|index| plan.share(index, 4)).collect();
         let requests: Vec<_> = shares.iter().map(|share| share.requests).collect();
         let connections: Vec<_> = shares.iter().map(|share| share.connections).collect();
@@ -116,13 +113,13 @@ mod tests {
 
     #[test]
     fn every_worker_has_a_connection() {
-        let plan = Plan { connections: 1, ..Plan::example("http://localhost/") };
+        let plan = Plan { connections: 1, ..Plan::example() };
         assert!((0..4).all(|index| plan.share(index, 4).connections == 1));
     }
 
     #[test]
     fn paces_interleave_to_the_whole_rate() {
-        let plan = Plan { rate_hz: Some(1_000.0), ..Plan::example("http://localhost/") };
+        let plan = Plan { rate_hz: Some(1_000.0), ..Plan::example() };
         let mut due: Vec<_> = (0..4)
             .flat_map(|index| {
                 let pace = plan.share(index, 4).pace.unwrap();

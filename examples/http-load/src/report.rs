@@ -3,39 +3,58 @@
 use std::fmt;
 use std::time::Duration;
 
-use dp_core::CallError;
+use dp_core::{CallError, Metric};
 
-use crate::{Measured, Plan};
+use crate::Measured;
 
 /// The percentiles that are shown.
 const PERCENTILES: [(&str, f64); 4] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
 /// With more workers than that, the table of all of them is left out.
-const SHOWN_WORKERS: usize = 32;
+pub(crate) const SHOWN_WORKERS: usize = 32;
 
 /// What all workers measured.
 #[derive(Debug)]
 pub struct Report {
-    plan: Plan,
+    title: String,
     total: Measured,
-    workers: Vec<(String, Result<Measured, CallError>)>,
+    latency: Option<Metric>,
+    workers: Vec<(String, Result<Share, CallError>)>,
+}
+
+/// What one worker measured.
+#[derive(Debug)]
+struct Share {
+    measured: Measured,
+    latency: Option<Metric>,
 }
 
 impl Report {
-    /// A report of nothing yet.
-    pub fn new(plan: Plan) -> Self {
-        Self { plan, total: Measured::default(), workers: Vec::new() }
+    /// A report of nothing yet; `title` says what was loaded.
+    pub fn new(title: String) -> Self {
+        Self { title, total: Measured::default(), latency: None, workers: Vec::new() }
     }
 
     /// Adds what one worker measured, or why it did not.
-    pub fn add(&mut self, id: String, result: Result<Measured, CallError>) {
-        if let Ok(measured) = &result {
+    pub fn add(&mut self, id: String, result: Result<(Measured, Option<Metric>), CallError>) {
+        if let Ok((measured, _)) = &result {
             self.total.merge(measured);
         }
-        self.workers.push((id, result));
+        self.workers.push((id, result.map(|(measured, latency)| Share { measured, latency })));
     }
 
-    /// What all of them measured, as one.
+    /// The latencies of all workers together.
+    pub fn merged(mut self, latency: Option<Metric>) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// Those latencies; `None` without an answer.
+    pub fn latency(&self) -> Option<&Metric> {
+        self.latency.as_ref()
+    }
+
+    /// What all of them counted, as one.
     pub fn total(&self) -> &Measured {
         &self.total
     }
@@ -50,7 +69,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = &self.total;
         let answered = self.workers.iter().filter(|(_, result)| result.is_ok()).count();
-        writeln!(f, "{} {}", self.plan.method, self.plan.url)?;
+        writeln!(f, "{}", self.title)?;
         writeln!(f)?;
         writeln!(f, "  workers      {answered} of {}", self.workers.len())?;
         writeln!(f, "  requests     {}", total.requests())?;
@@ -60,15 +79,19 @@ impl fmt::Display for Report {
         }
         writeln!(f, "  time         {:.3} s", total.elapsed().as_secs_f64())?;
         writeln!(f, "  throughput   {:.1} answers/s", total.throughput_hz())?;
+        let rate_hz = self.latency.as_ref().map_or(0.0, Metric::rate);
+        writeln!(f, "  rate         {rate_hz:.1} answers/s, the sum of the workers' own")?;
         let seconds = total.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         let received = total.received_bytes() as f64;
         writeln!(f, "  received     {} ({}/s)", Size(received), Size(received / seconds))?;
 
         writeln!(f, "\n  latency of {} answers", total.responses())?;
+        let latency = self.latency.as_ref();
         for (name, percent) in PERCENTILES {
-            writeln!(f, "    {name:<6} {:>10}", Latency(total.percentile(percent)))?;
+            let latency = Latency(latency.map(|latency| latency.percentile(percent)));
+            writeln!(f, "    {name:<6} {latency:>10}")?;
         }
-        writeln!(f, "    {:<6} {:>10}", "max", Latency(total.longest()))?;
+        writeln!(f, "    {:<6} {:>10}", "max", Latency(latency.map(Metric::max)))?;
 
         if self.workers.len() <= SHOWN_WORKERS {
             writeln!(
@@ -76,18 +99,18 @@ impl fmt::Display for Report {
                 "\n  {:<16} {:>9} {:>8} {:>10} {:>10} {:>10} {:>10}",
                 "worker", "requests", "errors", "answers/s", "p50", "p99", "max"
             )?;
-            for (id, measured) in
-                self.workers.iter().filter_map(|(id, result)| Some((id, result.as_ref().ok()?)))
-            {
+            let answered = self.workers.iter().filter_map(|(id, it)| Some((id, it.as_ref().ok()?)));
+            for (id, Share { measured, latency }) in answered {
+                let latency = latency.as_ref();
                 writeln!(
                     f,
                     "  {id:<16} {:>9} {:>8} {:>10.1} {:>10} {:>10} {:>10}",
                     measured.requests(),
                     measured.error_count(),
                     measured.throughput_hz(),
-                    Latency(measured.percentile(50.0)),
-                    Latency(measured.percentile(99.0)),
-                    Latency(measured.longest()),
+                    Latency(latency.map(|latency| latency.percentile(50.0))),
+                    Latency(latency.map(|latency| latency.percentile(99.0))),
+                    Latency(latency.map(Metric::max)),
                 )?;
             }
         }
@@ -132,17 +155,35 @@ impl fmt::Display for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dp_core::{Context, MasterWorker, distributed_worker};
 
-    #[test]
-    fn the_table_has_every_figure() {
+    /// Records latencies of 1 ms to 1 s, as a load would.
+    struct Recorder;
+
+    #[distributed_worker]
+    impl Recorder {
+        #[remote]
+        fn record(&self, ctx: &Context<Self>) {
+            for millis in 1..=1_000 {
+                ctx.record("latency", Duration::from_millis(millis));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_table_has_every_figure() {
+        let master = MasterWorker::<Recorder>::in_process(1, |_info| Recorder);
+        master.record().await.unwrap();
+        let latency = master.metrics().await.unwrap().pop();
         let mut measured = Measured::default();
-        for millis in 1..=1_000 {
-            measured.response(Duration::from_millis(millis), 2_048);
+        for _ in 1..=1_000 {
+            measured.response(2_048);
         }
         measured.error("HTTP 503 Service Unavailable");
         measured.took(Duration::from_secs(2));
-        let mut report = Report::new(Plan::example("http://127.0.0.1/"));
-        report.add("w1".to_owned(), Ok(measured));
+        let mut report = Report::new("GET http://127.0.0.1/".to_owned());
+        report.add("w1".to_owned(), Ok((measured, latency.clone())));
+        let report = report.merged(latency);
         let table = report.to_string();
         for line in [
             "GET http://127.0.0.1/",

@@ -1,4 +1,4 @@
-//! What is loaded: a URL taken apart, and the request that is sent to it again and again.
+//! What is loaded: a URL taken apart, and the request that is sent to it.
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use hyper::{Method, Request, Uri};
 
 use crate::Plan;
 
-/// Where a plan's requests go, and what they are.
+/// Where a request goes, and what it is.
 #[derive(Clone, Debug)]
 pub struct Target {
     host: String,
@@ -17,21 +17,21 @@ pub struct Target {
 }
 
 impl Target {
-    /// The target of a plan.
+    /// What a plan sends to a URL.
     ///
     /// # Errors
     /// When the URL, the method or a header is not one.
-    pub fn new(plan: &Plan) -> anyhow::Result<Self> {
-        let uri: Uri = plan.url.parse().with_context(|| format!("{:?} is not a URL", plan.url))?;
+    pub fn new(url: &str, plan: &Plan) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some(other) => bail!("{:?}: only http is supported, not {other}", plan.url),
-            None => bail!("{:?} is not a URL: it needs to start with http://", plan.url),
+            Some(other) => bail!("{url:?}: only http is supported, not {other}"),
+            None => bail!("{url:?} is not a URL: it needs to start with http://"),
         }
         let authority = uri.authority().context("a URL needs a host")?;
         // An IPv6 address stands in brackets in a URL, but not in an address to connect to.
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        ensure!(!host.is_empty(), "{:?}: a URL needs a host", plan.url);
+        ensure!(!host.is_empty(), "{url:?}: a URL needs a host");
         let port = authority.port_u16().unwrap_or(80);
 
         let method = Method::from_bytes(plan.method.as_bytes())
@@ -71,7 +71,7 @@ impl Target {
         (&self.host, self.port)
     }
 
-    /// One more request.
+    /// The request.
     pub fn request(&self) -> Request<Full<Bytes>> {
         self.request.clone()
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn target(url: &str) -> anyhow::Result<Target> {
-        Target::new(&Plan::example(url))
+        Target::new(url, &Plan::example())
     }
 
     #[test]
@@ -117,13 +117,13 @@ mod tests {
     fn headers_are_added_and_the_host_replaced() {
         let plan = Plan {
             headers: vec!["Host: other.test".into(), "X-Tag:  1 ".into(), "X-Tag: 2".into()],
-            ..Plan::example("http://127.0.0.1/")
+            ..Plan::example()
         };
-        let request = Target::new(&plan).unwrap().request();
+        let request = Target::new("http://127.0.0.1/", &plan).unwrap().request();
         assert_eq!(request.headers()[HOST], "other.test");
         let tags: Vec<_> = request.headers().get_all("x-tag").iter().collect();
         assert_eq!(tags, ["1", "2"]);
         let plan = Plan { headers: vec!["nonsense".into()], ..plan };
-        assert!(Target::new(&plan).is_err());
+        assert!(Target::new("http://127.0.0.1/", &plan).is_err());
     }
 }
