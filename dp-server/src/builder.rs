@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) frequency: Option<f64>,
     pub(crate) output: OutputFormat,
+    pub(crate) metrics_table: bool,
+    pub(crate) gather_timeout: Duration,
     pub(crate) quit_timeout: Duration,
     pub(crate) limits: Limits,
 }
@@ -45,6 +47,8 @@ impl Default for Settings {
             workers: 1,
             frequency: None,
             output: OutputFormat::Text,
+            metrics_table: false,
+            gather_timeout: Duration::from_secs(30),
             quit_timeout: Duration::from_secs(10),
             limits: Limits::default(),
         }
@@ -145,6 +149,21 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// How [`Server::console`] writes; default [`OutputFormat::Text`].
     pub fn output(mut self, format: OutputFormat) -> Self {
         self.settings.output = format;
+        self
+    }
+
+    /// Whether the text of [`Server::console`] has a table of the metrics after the results of a run:
+    /// for people, since it is no lines for programs. Default: no; the programs say yes where standard
+    /// output is a terminal.
+    pub fn metrics_table(mut self, table: bool) -> Self {
+        self.settings.metrics_table = table;
+        self
+    }
+
+    /// How long workers may take to give what they have recorded, after a run and when they are asked
+    /// for it; those that have not answered by then are named, and the others' is kept. Default 30 s.
+    pub fn gather_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.gather_timeout = timeout;
         self
     }
 

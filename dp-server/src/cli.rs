@@ -2,182 +2,19 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::{ArgAction, Args, Command, FromArgMatches};
+use clap::{Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
 use tracing_subscriber::EnvFilter;
 
-use crate::address::DEFAULT_ADDRESS;
-use crate::builder::{NoState, ServerBuilder, Settings, Stateless};
+use crate::args::ServerArgs;
+use crate::builder::Stateless;
 use crate::chain;
-use crate::console::{self, OutputFormat};
-
-/// Bytes in the unit in which people give the size of a message.
-const MIB: usize = 1024 * 1024;
-
-// The fields' documentation is what `--help` prints. That of the struct is kept from being the
-// description of a program that flattens it.
-/// The options of a server program, also to be flattened into those of a program of its own:
-///
-/// ```no_run
-/// use clap::Parser;
-/// # use dp_core::distributed_worker;
-/// # struct Site(String);
-/// # struct Loader;
-/// # #[distributed_worker(server = Site)]
-/// # impl Loader {
-/// #     #[remote]
-/// #     fn load(&self) {}
-/// # }
-///
-/// #[derive(Parser)]
-/// struct Options {
-///     #[command(flatten)]
-///     server: dp_server::ServerArgs,
-///     /// The site to load.
-///     #[arg(long)]
-///     url: String,
-/// }
-///
-/// fn main() -> anyhow::Result<()> {
-///     let options = Options::parse();
-///     options.server.run_with::<Loader>(Site(options.url))
-/// }
-/// ```
-///
-/// An option on the command line wins over its environment variable, which wins over the default.
-#[derive(Debug, Clone, Args)]
-#[command(about = None, long_about = None)]
-#[non_exhaustive]
-pub struct ServerArgs {
-    /// Where to listen; port 0 takes a free one, said on standard error
-    ///
-    /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. Whoever
-    /// reaches the port can join, so use other addresses than the default only in networks where
-    /// you trust everybody.
-    #[arg(long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
-    pub bind: String,
-
-    /// How many workers make it ready to run
-    #[arg(long, env = "DP_WORKERS", value_name = "N", default_value_t = 1)]
-    pub workers: usize,
-
-    /// Calls per second for what is started one after another [default: 1]
-    #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
-    pub frequency: Option<f64>,
-
-    /// How the console writes
-    #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: OutputFormat,
-
-    /// Say more on standard error; twice for everything
-    ///
-    /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_server=trace.
-    #[arg(short, long, action = ArgAction::Count)]
-    pub verbose: u8,
-
-    /// How long clients may take to quit before they are cut off, in seconds
-    #[arg(
-        long, env = "DP_QUIT_TIMEOUT", value_name = "SECONDS", default_value = "10",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
-    )]
-    pub quit_timeout: Duration,
-
-    /// How long a client may take to introduce itself, in seconds [default: 10]
-    #[arg(
-        long, env = "DP_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
-    )]
-    pub handshake_timeout: Option<Duration>,
-
-    /// How long either side may send nothing before it sends a heartbeat, in seconds [default: 2]
-    #[arg(
-        long, env = "DP_HEARTBEAT_INTERVAL", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
-    )]
-    pub heartbeat_interval: Option<Duration>,
-
-    /// After how long a silence either side is taken for gone, in seconds [default: 10]
-    #[arg(
-        long, env = "DP_HEARTBEAT_TIMEOUT", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
-    )]
-    pub heartbeat_timeout: Option<Duration>,
-
-    /// The longest message, in MiB; give clients the same limit [default: 256]
-    #[arg(
-        long, env = "DP_MAX_MESSAGE", value_name = "MIB",
-        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
-    )]
-    pub max_message: Option<usize>,
-
-    /// How many clients may be connected [default: 65536]
-    #[arg(
-        long,
-        env = "DP_MAX_CLIENTS",
-        value_name = "N",
-        help_heading = "Limits",
-        hide_short_help = true
-    )]
-    pub max_clients: Option<usize>,
-
-    /// How many workers all clients together may host [default: 1048576]
-    #[arg(
-        long,
-        env = "DP_MAX_WORKERS",
-        value_name = "N",
-        help_heading = "Limits",
-        hide_short_help = true
-    )]
-    pub max_workers: Option<usize>,
-
-    /// How many detached calls may be under way to one worker [default: 1024]
-    #[arg(
-        long,
-        env = "DP_IN_FLIGHT",
-        value_name = "N",
-        help_heading = "Limits",
-        hide_short_help = true
-    )]
-    pub in_flight: Option<usize>,
-}
+use crate::console;
+use crate::signals;
 
 impl ServerArgs {
-    /// A server builder with these settings, for a program that drives the server itself.
-    pub fn builder<W: DistributedWorker>(&self) -> ServerBuilder<W, NoState> {
-        let mut settings = Settings {
-            bind: self.bind.clone(),
-            workers: self.workers,
-            frequency: self.frequency,
-            output: self.output,
-            quit_timeout: self.quit_timeout,
-            ..Settings::default()
-        };
-        let limits = &mut settings.limits;
-        for (limit, given) in [
-            (&mut limits.handshake_timeout, self.handshake_timeout),
-            (&mut limits.heartbeat_interval, self.heartbeat_interval),
-            (&mut limits.heartbeat_timeout, self.heartbeat_timeout),
-        ] {
-            if let Some(given) = given {
-                *limit = given;
-            }
-        }
-        for (limit, given) in [
-            (&mut limits.max_message, self.max_message),
-            (&mut limits.max_clients, self.max_clients),
-            (&mut limits.max_workers, self.max_workers),
-            (&mut limits.in_flight, self.in_flight),
-        ] {
-            if let Some(given) = given {
-                *limit = given;
-            }
-        }
-        ServerBuilder::new(settings)
-    }
-
     /// [`main`] with options that have been read already.
     ///
     /// # Errors
@@ -201,8 +38,11 @@ impl ServerArgs {
             .build()
             .map_err(|error| anyhow!("cannot start threads: {error}"))?;
         let outcome = runtime.block_on(async {
-            let server = self.builder::<W>().state(state).start().await?;
-            let console = server.console(console::stdin(), tokio::io::stdout()).await;
+            let table = io::stdout().is_terminal();
+            let server = self.builder::<W>().state(state).metrics_table(table).start().await?;
+            let signals = signals::listen().await?;
+            let (input, output) = (console::stdin(), tokio::io::stdout());
+            let console = server.console_with(input, output, signals).await;
             // Also when the console broke: its clients have nobody else to tell them.
             let shutdown = server.shutdown().await;
             console?;
@@ -235,7 +75,8 @@ impl ServerArgs {
 /// ```
 ///
 /// `--help` lists the options, see [`ServerArgs`]. Logs go to standard error, among them
-/// `listening on ADDRESS`; standard output belongs to the console.
+/// `listening on ADDRESS`; standard output belongs to the console. Ctrl-C and SIGTERM are described
+/// [there](crate::console#cancelling), too.
 ///
 /// # Errors
 /// None: `main` returns only when all went well. Where the server could not start, standard input or
@@ -295,6 +136,8 @@ fn command(worker: &str, version: &'static str) -> Command {
              Clients connect to it with their workers. Once enough have joined, `/run` on standard \
              input runs them all, and prints what they recorded; `/help` lists the commands. \
              `/quit`, or the end of the input, ends the clients and then the server.\n\n\
+             Ctrl-C cancels what is under way. A second one, or one when nothing is, quits, and \
+             so does SIGTERM.\n\n\
              The console's lines go to standard output, logs to standard error."
         ))
         .after_help("More, with the limits: --help")
@@ -309,6 +152,9 @@ Examples:
       SERVER --bind 0.0.0.0 --workers 40
   Talk JSON with a program, which writes /run when it reads `ready to run`:
       SERVER --bind :0 --output json
+  At the console, call a method with arguments in JSON, of all workers or of one:
+      /call greet \"Ada\"
+      /call @lab/2 greet \"Ada\"
 
 DP_WORKERS is read by clients too: how many each hosts. Where one shell starts both, use the option,
 or set DP_CLIENT_WORKERS for the clients, which they prefer.";
@@ -338,28 +184,15 @@ fn start_logging(verbose: u8) {
     let _ = logging.try_init();
 }
 
-fn frequency(text: &str) -> Result<f64, String> {
-    let hz = text.parse::<f64>().ok().filter(|hz| hz.is_finite() && *hz > 0.0);
-    hz.ok_or_else(|| "calls per second are a number above 0, such as 2.5".to_owned())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
-    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "a time is a number of seconds above 0, such as 2.5".to_owned())
-}
-
-fn mebibytes(text: &str) -> Result<usize, String> {
-    let size = text.parse::<usize>().ok().filter(|size| *size > 0);
-    let size = size.and_then(|size| size.checked_mul(MIB));
-    size.ok_or_else(|| "a size is a whole number of MiB above 0, such as 256".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::*;
+    use crate::args::MIB;
+    use crate::console::OutputFormat;
 
     fn parsed(arguments: &[&str]) -> Result<ServerArgs, clap::Error> {
         let arguments = [&["server"], arguments].concat();

@@ -48,18 +48,24 @@
 //! everybody who is on it.
 
 mod address;
+mod args;
 mod builder;
 mod chain;
 mod cli;
 pub mod console;
+mod fold;
+mod gather;
 mod listen;
 mod report;
 mod run;
 mod server;
+mod signals;
+mod time;
 
+pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};
-pub use cli::{ServerArgs, main, main_with};
+pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
-pub use report::{FailedRun, Report};
+pub use report::{FailedRun, Report, WorkerEnd, WorkerOutcome};
 pub use run::RunError;
 pub use server::{ReadyError, Server, ShutdownError};

@@ -1,56 +1,160 @@
 //! What came of a run.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use dp_core::{ResultLine, WorkerId, WorkerInfo};
+use dp_core::{CallError, Metric, ResultLine, WorkerId, WorkerInfo};
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// What came of a run: the recorded results, and what went wrong.
+use crate::fold::fold;
+use crate::gather::{Gathered, Silent};
+
+/// The failure of a run that was cancelled.
+pub(crate) const CANCELLED: &str = "cancelled";
+
+/// What came of a run: what was recorded and measured, what became of each worker, and what went
+/// wrong.
+///
+/// A run is [ok](Self::is_ok) when the worker's `run` succeeded, every worker that was there when it
+/// began was there until the end, and everything that they recorded is here. A run in which a
+/// worker was lost has failed, also when a schedule coped with the loss: what the worker would have
+/// recorded is missing. Whether the schedule itself succeeded, [`error`](Self::error) tells.
 #[derive(Debug, Clone)]
 #[must_use = "the run may have failed: look at `failure()`, or use `into_result()`"]
 pub struct Report {
     started: Timestamp,
     elapsed: Duration,
-    roster: Vec<WorkerInfo>,
-    results: Vec<ResultLine>,
+    outcomes: Vec<WorkerOutcome>,
+    error: Option<String>,
+    cancelled: bool,
     failures: Vec<String>,
     failure: Option<String>,
-    missing: Vec<WorkerId>,
+    results: Vec<ResultLine>,
+    metrics: Vec<Metric>,
+}
+
+/// What became of one worker in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerOutcome {
+    /// The worker. It was there when the run began.
+    pub worker: WorkerInfo,
+    /// What became of it.
+    pub end: WorkerEnd,
+}
+
+/// How a run ended for one worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerEnd {
+    /// It was there until the end, and what it recorded is in the report.
+    Stayed,
+    /// It was there until the end, and the call that the run ended in failed on it. That is known
+    /// where the error of the run is, or was caused by, a
+    /// [`BroadcastError`](dp_core::BroadcastError): where every worker drives itself, and where a
+    /// schedule returns the one that it got (but not as an `anyhow::Error`, which hides it).
+    Failed(CallError),
+    /// Its connection ended. What it had delivered before is in the report.
+    Lost {
+        /// How.
+        reason: String,
+    },
+    /// It is connected, but did not give what it had recorded.
+    Silent {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a report is made from.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) started: Timestamp,
+    pub(crate) elapsed: Duration,
+    pub(crate) roster: Vec<WorkerInfo>,
+    /// What the run itself ended in.
+    pub(crate) error: Option<String>,
+    /// The workers on which the call failed that the run ended in.
+    pub(crate) failed: HashMap<WorkerId, CallError>,
+    /// The workers of the roster that are gone, and why.
+    pub(crate) lost: HashMap<WorkerId, String>,
+    pub(crate) cancelled: bool,
+    pub(crate) gathered: Gathered,
 }
 
 impl Report {
-    pub(crate) fn new(
-        started: Timestamp,
-        elapsed: Duration,
-        roster: Vec<WorkerInfo>,
-        results: Vec<ResultLine>,
-        failures: Vec<String>,
-        missing: Vec<WorkerId>,
-    ) -> Self {
+    pub(crate) fn new(facts: Facts) -> Self {
+        let Facts { roster, mut failed, mut lost, mut gathered, .. } = facts;
+        // Of the lost, everybody knows why they do not answer.
+        gathered.silent.retain(|silent| !lost.contains_key(silent.worker.id()));
+
+        let mut failures = Vec::from_iter(facts.error.clone());
+        failures.extend(losses(&roster, &lost));
+        failures.extend(gathered.failures());
+        failures.extend(facts.cancelled.then(|| CANCELLED.to_owned()));
         let failure = (!failures.is_empty()).then(|| failures.join("; "));
-        Self { started, elapsed, roster, results, failures, failure, missing }
+
+        let silent = gathered.silent.into_iter();
+        let mut silent: HashMap<WorkerId, Silent> =
+            silent.map(|silent| (silent.worker.id().clone(), silent)).collect();
+        let outcome = |worker: WorkerInfo| {
+            let id = worker.id();
+            let end = if let Some(reason) = lost.remove(id) {
+                WorkerEnd::Lost { reason }
+            } else if let Some(Silent { what, reason, .. }) = silent.remove(id) {
+                WorkerEnd::Silent { reason: format!("no {what}: {reason}") }
+            } else if let Some(error) = failed.remove(id) {
+                WorkerEnd::Failed(error)
+            } else {
+                WorkerEnd::Stayed
+            };
+            WorkerOutcome { worker, end }
+        };
+        Self {
+            started: facts.started,
+            elapsed: facts.elapsed,
+            outcomes: roster.into_iter().map(outcome).collect(),
+            error: facts.error,
+            cancelled: facts.cancelled,
+            failures,
+            failure,
+            results: gathered.results,
+            metrics: gathered.metrics,
+        }
     }
 
-    /// Whether the run succeeded and every worker's results are here.
+    /// Whether the run succeeded with everybody, and everything that was recorded is here.
     pub fn is_ok(&self) -> bool {
         self.failure.is_none()
     }
 
-    /// What went wrong, in one text: the error that the run ended in with everything that caused it,
-    /// or its panic, and the workers whose results could not be had. `None` when all went well.
+    /// Whether the run was cancelled, see [`Server::cancel`](crate::Server::cancel).
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// What the worker's `run` itself ended in: its error with everything that caused it, or its
+    /// panic. `None` when it succeeded, and when it was cancelled.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// All that went wrong, in one text. `None` when all went well.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// The parts of [`failure`](Self::failure), of which the console makes a line each.
+    /// The parts of [`failure`](Self::failure), of which the console makes a line each: the
+    /// [`error`](Self::error), the workers that were lost, those that did not give what they had
+    /// recorded, and at the end `cancelled` if it was.
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
 
     /// What the workers recorded in this run, by worker in the order of the roster, and of each
     /// worker in the order in which it was recorded. After a failure these are the lines that could
-    /// be had.
+    /// be had, those that lost workers had delivered included.
     pub fn results(&self) -> &[ResultLine] {
         &self.results
     }
@@ -60,14 +164,38 @@ impl Report {
         self.results
     }
 
-    /// The workers whose results could not be had.
-    pub fn missing(&self) -> &[WorkerId] {
-        &self.missing
+    /// What the workers measured in this run, merged over all of them, by the names of the metrics.
+    /// What lost workers measured is not in it.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// What became of each worker that was there when the run began, in the order of the roster.
+    /// Who joined later waits for the next run.
+    pub fn outcomes(&self) -> &[WorkerOutcome] {
+        &self.outcomes
     }
 
     /// The workers that took part: everyone who was there when the run began.
-    pub fn roster(&self) -> &[WorkerInfo] {
-        &self.roster
+    pub fn roster(&self) -> impl ExactSizeIterator<Item = &WorkerInfo> {
+        self.outcomes.iter().map(|outcome| &outcome.worker)
+    }
+
+    /// The workers that were lost during the run, with the reason.
+    pub fn lost(&self) -> impl Iterator<Item = (&WorkerInfo, &str)> {
+        self.outcomes.iter().filter_map(|outcome| match &outcome.end {
+            WorkerEnd::Lost { reason } => Some((&outcome.worker, reason.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The workers of which something that they recorded may be missing: those that were lost, and
+    /// those that did not answer.
+    pub fn missing(&self) -> impl Iterator<Item = &WorkerInfo> {
+        let missing = |outcome: &&WorkerOutcome| {
+            matches!(outcome.end, WorkerEnd::Lost { .. } | WorkerEnd::Silent { .. })
+        };
+        self.outcomes.iter().filter(missing).map(|outcome| &outcome.worker)
     }
 
     /// When the run began.
@@ -87,6 +215,13 @@ impl Report {
     pub fn into_result(self) -> Result<Self, FailedRun> {
         if self.is_ok() { Ok(self) } else { Err(FailedRun(Box::new(self))) }
     }
+}
+
+/// A line for each reason for which workers were lost.
+fn losses(roster: &[WorkerInfo], lost: &HashMap<WorkerId, String>) -> Vec<String> {
+    let in_order = roster.iter().filter_map(|worker| lost.get_key_value(worker.id()));
+    let line = |(ids, reason): (String, &String)| format!("{ids} lost during the run: {reason}");
+    fold(in_order).into_iter().map(line).collect()
 }
 
 /// A run that failed, as an error: see [`Report::into_result`].
@@ -110,22 +245,32 @@ impl FailedRun {
 mod tests {
     use super::*;
 
-    fn report(failures: &[&str]) -> Report {
-        let failures = failures.iter().map(|&text| text.to_owned()).collect();
-        Report::new(Timestamp::UNIX_EPOCH, Duration::ZERO, vec![], vec![], failures, vec![])
+    fn facts() -> Facts {
+        Facts {
+            started: Timestamp::UNIX_EPOCH,
+            elapsed: Duration::ZERO,
+            roster: vec![],
+            error: None,
+            failed: HashMap::new(),
+            lost: HashMap::new(),
+            cancelled: false,
+            gathered: Gathered::default(),
+        }
     }
 
     #[test]
     fn a_report_without_failures_is_ok() {
-        let report = report(&[]).into_result().unwrap();
-        assert!(report.is_ok());
+        let report = Report::new(facts()).into_result().unwrap();
+        assert!(report.is_ok() && !report.is_cancelled());
         assert_eq!(report.failure(), None);
     }
 
     #[test]
     fn a_failed_report_becomes_an_error_that_keeps_it() {
-        let error = report(&["disk full", "no results from w2: lost"]).into_result().unwrap_err();
-        assert_eq!(error.to_string(), "the run failed: disk full; no results from w2: lost");
-        assert_eq!(error.report().failures().len(), 2);
+        let facts = Facts { error: Some("disk full".to_owned()), cancelled: true, ..facts() };
+        let error = Report::new(facts).into_result().unwrap_err();
+        assert_eq!(error.to_string(), "the run failed: disk full; cancelled");
+        assert_eq!(error.report().failures(), ["disk full", "cancelled"]);
+        assert_eq!(error.into_report().error(), Some("disk full"));
     }
 }

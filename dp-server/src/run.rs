@@ -1,17 +1,33 @@
 //! One run: the worker's `run` on the master, then the results of everyone.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::collections::HashMap;
+use std::error::Error;
+use std::future::pending;
+use std::iter::successors;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use dp_core::{DistributedWorker, MasterWorker, NoRun, ResultLine, WorkerId, WorkerInfo, fold_ids};
+use dp_core::engine::{Fleet, FleetEvent};
+use dp_core::{
+    BroadcastError, CallError, DistributedWorker, NoRun, RunResult, WorkerId, WorkerInfo,
+};
 use jiff::Timestamp;
 use thiserror::Error;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::chain;
-use crate::report::Report;
+use crate::gather::Gathering;
+use crate::report::{Facts, Report};
 use crate::server::Server;
+use crate::time::timeout;
+
+/// A schedule that was cancelled ends where it awaits something; one that does not come to that
+/// within this time is not waited for.
+const CANCELLING: Duration = Duration::from_secs(2);
 
 /// Why a run did not begin.
 #[derive(Debug, Error)]
@@ -40,7 +56,9 @@ fn not_ready(present: usize, needed: usize) -> String {
 }
 
 pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<Report, RunError> {
-    let _turn = Turn::take(&server.running).ok_or(RunError::Running)?;
+    let mut turn = server.turns.take().ok_or(RunError::Running)?;
+    // Before the roster is taken: who is in it and leaves is heard of.
+    let departures = server.fleet.events();
     let master = server.fleet.master();
     let (present, needed) = (master.len(), server.settings.workers);
     if present < needed {
@@ -55,32 +73,54 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     // console along. It is aborted when this future is dropped.
     let mut tasks = JoinSet::new();
     tasks.spawn_on(run, &server.runtime);
-    let mut failures = Vec::new();
-    match tasks.join_next().await {
-        Some(Ok(Ok(()))) | None => {}
-        Some(Ok(Err(error))) => failures.push(chain::message(&*error)),
-        Some(Err(error)) => failures.push(aborted(error)),
-    }
+    let ended = tokio::select! {
+        biased;
+        ended = tasks.join_next() => Some(ended),
+        () = turn.cancelled() => None,
+    };
+    let mut cancelled = ended.is_none();
+    let (error, failed) = match ended {
+        Some(ended) => verdict(ended),
+        None => (cancel(&mut tasks).await, HashMap::new()),
+    };
     let elapsed = begun.elapsed();
 
-    let (results, missing) = gather::<W>(&master).await;
-    failures.extend(missing.messages());
-    Ok(Report::new(started, elapsed, roster, results, failures, missing.ids()))
+    let mut gathering = Gathering::<W>::new(master);
+    tokio::select! {
+        biased;
+        () = gathering.proceed(server.settings.gather_timeout) => {}
+        () = turn.cancelled(), if !cancelled => cancelled = true,
+    }
+    let gathered = gathering.finish();
+    let lost = lost(departures, &roster, &server.fleet);
+    Ok(Report::new(Facts { started, elapsed, roster, error, failed, lost, cancelled, gathered }))
 }
 
-/// What everyone has recorded so far, and who could not be asked.
-pub(crate) async fn gather<W: DistributedWorker>(
-    master: &MasterWorker<W>,
-) -> (Vec<ResultLine>, Missing) {
-    let mut results = Vec::new();
-    let mut missing = Missing::default();
-    for outcome in master.gather_results().outcomes().await {
-        match outcome.result {
-            Ok(lines) => results.extend(lines),
-            Err(error) => missing.add(outcome.worker.id(), chain::message(&error)),
-        }
+/// Ends the schedule, and with it its calls on the workers. What there is to say of that.
+async fn cancel(tasks: &mut JoinSet<RunResult>) -> Option<String> {
+    tasks.abort_all();
+    match timeout(CANCELLING, tasks.join_next()).await {
+        Some(_) => None,
+        None => Some("the schedule blocks its thread, and goes on until it awaits".to_owned()),
     }
-    (results, missing)
+}
+
+/// What a schedule that came to its end ended in, and the workers on which that failed.
+fn verdict(
+    ended: Option<Result<RunResult, JoinError>>,
+) -> (Option<String>, HashMap<WorkerId, CallError>) {
+    match ended {
+        Some(Ok(Ok(()))) | None => (None, HashMap::new()),
+        Some(Ok(Err(error))) => (Some(chain::message(&*error)), failed_on(&*error)),
+        Some(Err(error)) => (Some(aborted(error)), HashMap::new()),
+    }
+}
+
+fn failed_on(error: &(dyn Error + 'static)) -> HashMap<WorkerId, CallError> {
+    let broadcast = successors(Some(error), |error| (**error).source())
+        .find_map(|error| error.downcast_ref::<BroadcastError>());
+    let failures = broadcast.into_iter().flat_map(BroadcastError::failures);
+    failures.map(|(worker, error)| (worker.id().clone(), error.clone())).collect()
 }
 
 /// What became of a schedule that did not come to its end.
@@ -96,41 +136,78 @@ fn panic_message(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// The workers whose results could not be had, by reason, in the order of the roster.
-#[derive(Debug, Default)]
-pub(crate) struct Missing(Vec<(String, Vec<WorkerId>)>);
-
-impl Missing {
-    fn add(&mut self, worker: &WorkerId, reason: String) {
-        match self.0.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, workers)) => workers.push(worker.clone()),
-            None => self.0.push((reason, vec![worker.clone()])),
+/// The workers of `roster` that have left since `events` began, with the reason.
+fn lost<W: DistributedWorker>(
+    mut events: Receiver<FleetEvent>,
+    roster: &[WorkerInfo],
+    fleet: &Fleet<W>,
+) -> HashMap<WorkerId, String> {
+    let took_part = |id: &WorkerId| roster.binary_search_by(|worker| worker.id().cmp(id)).is_ok();
+    let mut lost = HashMap::new();
+    loop {
+        match events.try_recv() {
+            Ok(FleetEvent::Departed { workers, reason, .. }) => {
+                for worker in workers.iter().filter(|worker| took_part(worker.id())) {
+                    // Who has come back and is gone again was lost the first time.
+                    lost.entry(worker.id().clone()).or_insert_with(|| reason.clone());
+                }
+            }
+            Ok(_) => {}
+            Err(TryRecvError::Lagged(_)) => {
+                // More came and went than is kept: of those that are not there, no more is known.
+                let here = fleet.master();
+                for worker in roster.iter().filter(|worker| here.get(worker.id()).is_none()) {
+                    lost.insert(worker.id().clone(), "left".to_owned());
+                }
+            }
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return lost,
         }
-    }
-
-    pub(crate) fn messages(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(reason, ids)| format!("no results from {}: {reason}", fold_ids(ids)))
-    }
-
-    fn ids(self) -> Vec<WorkerId> {
-        let mut ids: Vec<_> = self.0.into_iter().flat_map(|(_, ids)| ids).collect();
-        ids.sort();
-        ids
     }
 }
 
-/// The right to run, given back when dropped.
-struct Turn<'a>(&'a AtomicBool);
+/// The right to run, of which there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<Option<watch::Sender<bool>>>);
 
-impl<'a> Turn<'a> {
-    fn take(running: &'a AtomicBool) -> Option<Self> {
-        (!running.swap(true, Ordering::AcqRel)).then_some(Self(running))
+/// It, given back when dropped.
+struct Turn<'a> {
+    turns: &'a Turns,
+    cancelled: watch::Receiver<bool>,
+}
+
+impl Turns {
+    fn take(&self) -> Option<Turn<'_>> {
+        let mut current = self.lock();
+        if current.is_some() {
+            return None;
+        }
+        let (sender, cancelled) = watch::channel(false);
+        *current = Some(sender);
+        Some(Turn { turns: self, cancelled })
+    }
+
+    /// Tells whoever has it to stop; `false` if nobody has.
+    pub(crate) fn cancel(&self) -> bool {
+        let current = self.lock();
+        current.as_ref().map(|sender| sender.send_replace(true)).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<watch::Sender<bool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    async fn cancelled(&mut self) {
+        if self.cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
+            pending().await
+        }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        *self.turns.lock() = None;
     }
 }
 
@@ -147,26 +224,17 @@ mod tests {
         assert!(not_ready(0, 4).contains("4 more workers are needed"));
     }
 
-    #[test]
-    fn workers_that_fail_alike_are_named_together() {
-        let mut missing = Missing::default();
-        for id in ["w1", "w2", "w4"] {
-            missing.add(&WorkerId::new(id).unwrap(), "lost".to_owned());
-        }
-        missing.add(&WorkerId::new("w3").unwrap(), "too large".to_owned());
-        let messages: Vec<_> = missing.messages().collect();
-        assert_eq!(messages, ["no results from w[1-2,4]: lost", "no results from w3: too large"]);
-        assert_eq!(missing.ids().len(), 4);
-    }
-
-    #[test]
-    fn only_one_turn_can_be_had_at_a_time() {
-        let running = AtomicBool::new(false);
-        let turn = Turn::take(&running);
-        assert!(turn.is_some());
-        assert!(Turn::take(&running).is_none());
+    #[tokio::test]
+    async fn only_one_turn_can_be_had_at_a_time_and_cancelled() {
+        let turns = Turns::default();
+        assert!(!turns.cancel());
+        let mut turn = turns.take().unwrap();
+        assert!(turns.take().is_none());
+        assert!(turns.cancel());
+        turn.cancelled().await;
         drop(turn);
-        assert!(Turn::take(&running).is_some());
+        assert!(!turns.cancel());
+        assert!(turns.take().is_some_and(|turn| !*turn.cancelled.borrow()));
     }
 
     #[tokio::test]

@@ -2,20 +2,19 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dp_core::engine::{self, Fleet};
-use dp_core::{DistributedWorker, MasterWorker};
+use dp_core::{DistributedWorker, MasterWorker, fold_ids};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
 use crate::builder::{ServerBuilder, Settings};
-use crate::console::{Console, ConsoleError};
+use crate::console::{Console, ConsoleError, Signals};
 use crate::listen::Listening;
 use crate::report::Report;
-use crate::run::{self, RunError};
+use crate::run::{self, RunError, Turns};
 
 /// Connections that were told to go are given this long to do so.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -52,8 +51,8 @@ pub struct Server<W: DistributedWorker> {
     pub(crate) settings: Settings,
     /// Where runs happen.
     pub(crate) runtime: Handle,
-    /// Whether one is under way.
-    pub(crate) running: AtomicBool,
+    /// Whose turn it is to run.
+    pub(crate) turns: Turns,
     listening: Listening,
 }
 
@@ -69,7 +68,7 @@ impl<W: DistributedWorker> Server<W> {
         settings: Settings,
         runtime: Handle,
     ) -> Self {
-        Self { fleet, settings, runtime, running: AtomicBool::new(false), listening }
+        Self { fleet, settings, runtime, turns: Turns::default(), listening }
     }
 
     /// The address where it listens, with the real port also where port 0 was asked for. The first
@@ -104,8 +103,8 @@ impl<W: DistributedWorker> Server<W> {
         }
     }
 
-    /// What `/run` does: runs the worker's `run` with everyone who is there, then gathers the results
-    /// that they have recorded, as far as they can be had.
+    /// What `/run` does: runs the worker's `run` with everyone who is there, then gathers what they
+    /// have recorded, as far as it can be had. Who joins meanwhile waits for the next run.
     ///
     /// A run that began has a [`Report`] however it ended, also when it panicked: see
     /// [`Report::failure`].
@@ -115,9 +114,19 @@ impl<W: DistributedWorker> Server<W> {
     /// another run is under way.
     ///
     /// # Cancel safety
-    /// Dropping it ends the run, and cancels its calls on the workers.
+    /// Dropping it ends the run, and cancels its calls on the workers. [`cancel`](Self::cancel) does
+    /// so, too, and leaves the report of what there is.
     pub async fn run(&self) -> Result<Report, RunError> {
         run::execute(self).await
+    }
+
+    /// What `/cancel` does: ends the [`run`](Self::run) that is under way, and cancels its calls on
+    /// the workers. That run then gathers what has been recorded so far, and its report says that it
+    /// was cancelled. Cancelled while it gathers, it waits for no more.
+    ///
+    /// `false` if no run is under way.
+    pub fn cancel(&self) -> bool {
+        self.turns.cancel()
     }
 
     /// Reads commands from `input` and answers on `output` until `/quit` or the end of the input:
@@ -132,7 +141,17 @@ impl<W: DistributedWorker> Server<W> {
         input: impl AsyncRead + Unpin,
         output: impl AsyncWrite + Unpin,
     ) -> Result<(), ConsoleError> {
-        Console::new(self, input, output).serve().await
+        self.console_with(input, output, Signals::none()).await
+    }
+
+    /// The same, with what the operating system has to say.
+    pub(crate) async fn console_with(
+        &self,
+        input: impl AsyncRead + Unpin,
+        output: impl AsyncWrite + Unpin,
+        signals: Signals,
+    ) -> Result<(), ConsoleError> {
+        Console::new(self, input, output, signals).serve().await
     }
 
     /// Stops listening, tells every client to quit, waits until they have, and cuts off those that
@@ -143,20 +162,15 @@ impl<W: DistributedWorker> Server<W> {
     pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
         self.listening.stop_accepting();
         let (fleet, within) = (self.fleet.clone(), self.settings.quit_timeout);
-        let anybody = !fleet.is_empty();
-        let asked = Instant::now();
         // On the I/O runtime, since the caller's may have no timers.
-        let quit = engine::io().spawn(async move {
-            fleet.quit(within).await;
-            asked.elapsed()
-        });
-        let took = quit.await.unwrap_or_default();
+        let quit = engine::io().spawn(async move { fleet.quit(within).await });
+        let clients = quit.await.unwrap_or_default();
         self.fleet.close();
         self.listening.ended(CLOSING).await;
-        if anybody && took >= within {
-            Err(ShutdownError::TimedOut { after: within })
-        } else {
+        if clients.is_empty() {
             Ok(())
+        } else {
+            Err(ShutdownError::TimedOut { after: within, clients })
         }
     }
 }
@@ -188,9 +202,11 @@ pub enum ReadyError {}
 #[non_exhaustive]
 pub enum ShutdownError {
     /// Some clients were still there when the time was up, and have been disconnected.
-    #[error("not every client had quit within {after:?}: the rest were disconnected")]
+    #[error("told to quit, {} had not done so within {after:?}: cut off", fold_ids(.clients))]
     TimedOut {
         /// How long they were given.
         after: Duration,
+        /// Their ids.
+        clients: Vec<String>,
     },
 }

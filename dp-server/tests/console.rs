@@ -191,7 +191,7 @@ async fn arrivals_and_losses_are_said_during_a_run_which_names_who_was_lost() {
     typist.expects(&["worker departed"]).await;
     let lines = typist.until("failed").await;
     assert!(lines[0].starts_with("error: 1 of 2 workers failed: c2 lost: "), "{lines:?}");
-    assert!(lines[1].starts_with("error: no results from c2: "), "{lines:?}");
+    assert!(lines[1].starts_with("error: c2 lost during the run: "), "{lines:?}");
     assert_eq!(columns(&lines[2]), ("c1", "asleep"));
     assert_eq!(lines.len(), 3, "{lines:?}");
 }
@@ -224,7 +224,13 @@ async fn help_lists_every_command() {
     typist.types("/help\n").await;
     let (lines, _) = typist.leaves().await;
     let names: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(names, ["/run", "/results", "/reset", "/freq", "/workers", "/help", "/quit"]);
+    assert_eq!(
+        names,
+        [
+            "/run", "/results", "/reset", "/freq", "/workers", "/methods", "/call", "/cancel",
+            "/kick", "/help", "/quit"
+        ]
+    );
 }
 
 #[tokio::test]

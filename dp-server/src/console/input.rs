@@ -1,5 +1,6 @@
 //! Lines of the console's input, with a bound.
 
+use std::future::pending;
 use std::io;
 
 use thiserror::Error;
@@ -7,6 +8,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// The longest line, in bytes, without its end.
 pub(crate) const MAX_LINE: usize = 64 * 1024;
+
+/// The command that is heard while another one is under way.
+pub(crate) const CANCEL: &str = "/cancel";
 
 /// One line of input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +35,41 @@ pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     too_long: bool,
+    /// The next line, where it has been looked at already.
+    peeked: Option<io::Result<Option<Input>>>,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { reader: BufReader::new(input), line: Vec::new(), too_long: false }
+        Self { reader: BufReader::new(input), line: Vec::new(), too_long: false, peeked: None }
     }
 
     /// The next line; `None` at the end. Cancel safe: what has been read of a line is kept.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Input>> {
+        match self.peeked.take() {
+            Some(peeked) => peeked,
+            None => self.read().await,
+        }
+    }
+
+    /// Takes `/cancel` if that is the next line that is not empty, and completes. Anything else stays
+    /// to be read; then this does not complete. Cancel safe.
+    pub(crate) async fn cancel_comes_next(&mut self) {
+        while self.peeked.is_none() {
+            let next = self.read().await;
+            if let Ok(Some(Input::Text(text))) = &next {
+                match text.trim_end() {
+                    "" => continue,
+                    CANCEL => return,
+                    _ => {}
+                }
+            }
+            self.peeked = Some(next);
+        }
+        pending().await
+    }
+
+    async fn read(&mut self) -> io::Result<Option<Input>> {
         loop {
             let buffer = self.reader.fill_buf().await?;
             if buffer.is_empty() {
@@ -136,5 +166,26 @@ mod tests {
         }
         writer.write_all(b"n\n").await.unwrap();
         assert_eq!(lines.next().await.unwrap(), Some(text("/run")));
+    }
+
+    /// Whether `/cancel` comes next, as far as there is input.
+    async fn cancelled(lines: &mut Lines<&[u8]>) -> bool {
+        tokio::select! {
+            biased;
+            () = lines.cancel_comes_next() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cancel_that_comes_next_is_taken_and_nothing_else() {
+        let mut lines = Lines::new(&b"\r\n\n/cancel \r\n/run\n/cancel\n"[..]);
+        assert!(cancelled(&mut lines).await);
+        assert!(!cancelled(&mut lines).await);
+        assert!(!cancelled(&mut lines).await);
+        assert_eq!(lines.next().await.unwrap(), Some(text("/run")));
+        assert!(cancelled(&mut lines).await);
+        assert!(!cancelled(&mut lines).await);
+        assert_eq!(lines.next().await.unwrap(), None);
     }
 }

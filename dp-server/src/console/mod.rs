@@ -8,12 +8,45 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `/run` | runs, then gathers and prints what this run recorded, then `ok` |
+//! | `/results` | prints what is recorded so far, without a run |
 //! | `/reset` | flushes the recorded results of every worker; prints nothing |
 //! | `/freq [HZ]` | sets the frequency and prints nothing; without an argument prints it |
 //! | `/workers` | who is connected: id, address, version, what each is running and for how long |
-//! | `/results` | prints what is recorded so far, without a run |
+//! | `/methods` | the remote methods: signature, and what each does |
+//! | `/call METHOD [JSON ..]` | calls it on every worker, and prints the outcomes, folded |
+//! | `/call @ID METHOD [JSON ..]` | calls it on one worker |
+//! | `/cancel` | cancels the command that is under way |
+//! | `/kick ID` | disconnects the client that hosts the worker, with all its workers |
 //! | `/help` | the list of commands |
 //! | `/quit` | ends the console; in the programs the clients quit, then the server |
+//!
+//! ## Runs
+//! The roster is fixed when a run begins: who joins meanwhile waits for the next one. A run succeeds,
+//! and ends in `ok`, if the worker's `run` succeeds, no worker of the roster is lost until everything
+//! has been gathered, and everybody gives what they have recorded. Otherwise it ends in `failed`, also
+//! where a schedule coped with the loss of a worker: what that would have recorded is missing. An
+//! `error: …` line then names the workers that were lost, folded, and what they had delivered before is
+//! among the results. Gathering waits [`gather_timeout`] for workers that are connected and do not
+//! answer; they are named, too.
+//!
+//! ## Calls
+//! The arguments of `/call` are JSON values with white space between them, as many as the method has:
+//! `/call greet "Ada Lovelace" 2`. A mistake is answered with the method's signature. Nothing is
+//! flushed before a call.
+//!
+//! ## Cancelling
+//! While a command is under way only the next line is looked at: if that is `/cancel`, the command is
+//! cancelled; any other waits for its turn, and with it all that come after. What is cancelled is
+//! cancelled on the workers too: methods that await something end there, those that block their
+//! thread go on until they return, and nobody waits for that. A run that is cancelled prints what has
+//! been recorded so far, then `error: cancelled`, then `failed`; every other command prints what has
+//! come so far, then `error: cancelled`. Where nothing is under way, `/cancel` is an error.
+//!
+//! In the programs ([`main`] and [`ServerArgs::run`]) Ctrl-C (SIGINT) does what `/cancel` does while a
+//! command is under way. A second Ctrl-C, or one where nothing is under way, does what `/quit` does
+//! without waiting for the command, and so does SIGTERM: the clients are told to quit, and the server
+//! ends with status 0, as it was asked to. A signal while it waits for the clients to quit ends it at
+//! once, with status 130 or 143.
 //!
 //! # Output as text
 //! Each is one line; columns are separated by a tab, and line ends within a message are escaped.
@@ -25,11 +58,18 @@
 //! | `ready to run` | once enough workers are there, and again after there were too few |
 //! | `ID⇥YYYYMMDD-HHMMSS⇥message` | a result |
 //! | `ok` | the run is over, and succeeded |
-//! | `error: …` | a command that could not be carried out, or a part of a run that failed |
+//! | `error: …` | a command that could not be carried out, or a part of a run or call that failed |
 //! | `failed` | the run is over, and failed: errors came before its results |
 //! | `ID⇥ADDRESS⇥VERSION⇥idle` or `…⇥running METHOD for S.SSS s` | a worker, for `/workers` |
+//! | `greet(name: &str) -> String⇥Greets ..` | a method, for `/methods` |
+//! | `w[1-3] → "hello"` | the workers on which a `/call` gave this value, which is JSON |
+//! | `error: w4 failed: …` | the workers on which a `/call` failed like this |
 //!
 //! A `/run` that cannot begin answers with one `error: …` line and nothing else.
+//!
+//! With [`metrics_table`], which the programs choose where standard output is a terminal, the results
+//! of `/run` and `/results` are followed by a table of the metrics, if anything was measured, which
+//! has a row for each and is for people. In the text for programs there is none.
 //!
 //! # Output as JSON
 //! With [`OutputFormat::Json`] every line is an object with one key that says what it is, but for
@@ -40,43 +80,56 @@
 //! {"event":"worker departed","worker":"w1","reason":"connection reset"}
 //! {"event":"ready to run","workers":2}
 //! {"result":{"worker":"w1","time":"2026-11-24T06:06:08.123456Z","message":"greeted Ada"}}
+//! {"metric":{"name":"fetch","count":1000,"min":0.001,"mean":0.0125,"p50":0.0117,"p90":0.02,"p99":0.031,"p99.9":0.04,"max":0.041,"rate":82.5}}
 //! {"ok":true}
 //! {"ok":false}
 //! {"error":"not ready to run: 1 more worker is needed (1 of 2 have joined)"}
 //! {"frequency":2.5}
 //! {"worker":{"id":"w1","client":"w1","address":"192.0.2.7:51234","version":"0.1.0","waiting":0,"running":{"method":"greet","seconds":1.25}}}
+//! {"method":{"name":"greet","signature":"greet(name: &str) -> String","docs":"Greets `name`."}}
+//! {"outcome":{"worker":"w1","value":"hello","seconds":0.0002}}
+//! {"outcome":{"worker":"w4","error":"failed: disk full","seconds":0.0003}}
 //! {"command":{"usage":"/freq [HZ]","about":"sets the frequency .."}}
 //! ```
 //!
 //! `{"ok":…}` stands for `ok` and `failed`; messages are not escaped twice: what a worker recorded is
 //! what a JSON parser returns; times are UTC; `running` is `null` for an idle worker, and `waiting`
-//! counts the calls that wait behind it.
+//! counts the calls that wait behind it. Durations are in seconds, those of a metric exact to three
+//! digits; its percentiles are those of all workers together, and its rate, in recorded durations per
+//! second, is the sum of theirs. Metrics follow the results of `/run` and `/results`. A call has an
+//! outcome for each worker, with the time that the method ran.
+//!
+//! [`gather_timeout`]: crate::ServerBuilder::gather_timeout
+//! [`metrics_table`]: crate::ServerBuilder::metrics_table
+//! [`main`]: crate::main()
+//! [`ServerArgs::run`]: crate::ServerArgs::run
 
+mod announce;
+mod call;
 mod input;
+mod kick;
 mod output;
 mod parse;
 mod roll;
 mod run;
 mod stdin;
+mod table;
+mod watch;
 
-use std::future::{Future, pending};
 use std::io;
-use std::pin::pin;
 
 use dp_core::DistributedWorker;
-use dp_core::engine::FleetEvent;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 pub use self::output::OutputFormat;
 pub use self::stdin::stdin;
+pub(crate) use self::watch::{Signal, Signals};
 
+use self::announce::Announcer;
 use self::input::{Input, Lines};
-use self::output::{Line, Printer};
+use self::output::Line;
 use self::parse::{COMMANDS, Command};
-use self::roll::Roll;
 use crate::chain;
 use crate::server::Server;
 
@@ -104,6 +157,7 @@ pub(crate) struct Console<'s, W: DistributedWorker, I, O> {
     server: &'s Server<W>,
     input: Lines<I>,
     announcer: Announcer<O>,
+    signals: Signals,
 }
 
 impl<'s, W, I, O> Console<'s, W, I, O>
@@ -112,14 +166,9 @@ where
     I: AsyncRead + Unpin,
     O: AsyncWrite + Unpin,
 {
-    pub(crate) fn new(server: &'s Server<W>, input: I, output: O) -> Self {
-        let announcer = Announcer {
-            // Before the roll is first taken: who joins in between is in both, and announced once.
-            events: server.fleet.events(),
-            roll: Roll::new(server.settings.workers),
-            printer: Printer::new(output, server.settings.output),
-        };
-        Self { server, input: Lines::new(input), announcer }
+    pub(crate) fn new(server: &'s Server<W>, input: I, output: O, signals: Signals) -> Self {
+        let announcer = Announcer::new(server, output);
+        Self { server, input: Lines::new(input), announcer, signals }
     }
 
     pub(crate) async fn serve(mut self) -> Result<(), ConsoleError> {
@@ -133,6 +182,8 @@ where
                     self.announcer.announce(event, self.server).await?;
                     continue;
                 }
+                // Nothing is under way, so both mean to quit.
+                _ = self.signals.next() => return Ok(()),
                 line = self.input.next() => line.map_err(ConsoleError::Input)?,
             };
             let Some(line) = line else { return Ok(()) };
@@ -156,23 +207,27 @@ where
         match command {
             Ok(None) => {}
             Ok(Some(Command::Quit)) => return Ok(Next::End),
-            Ok(Some(Command::Run)) => self.run().await?,
-            Ok(Some(Command::Results)) => self.results().await?,
-            Ok(Some(Command::Reset)) => self.reset().await?,
+            Ok(Some(Command::Run)) => return self.run().await,
+            Ok(Some(Command::Results)) => return self.results().await,
+            Ok(Some(Command::Reset)) => return self.reset().await,
+            Ok(Some(Command::Call(call))) => return self.call(&call).await,
+            Ok(Some(Command::Kick(id))) => return self.kick(&id).await,
+            Ok(Some(Command::Cancel)) => self.cancel().await?,
             Ok(Some(Command::Frequency(hz))) => self.frequency(hz).await?,
             Ok(Some(Command::Workers)) => self.workers().await?,
+            Ok(Some(Command::Methods)) => self.methods().await?,
             Ok(Some(Command::Help)) => self.help().await?,
             Err(error) => self.print(Line::Error(&error.to_string())).await?,
         }
         Ok(Next::Command)
     }
 
-    async fn reset(&mut self) -> Result<(), ConsoleError> {
-        let master = self.server.master();
-        if let Err(error) = self.meanwhile(master.reset_results()).await? {
-            self.print(Line::Error(&chain::message(&error))).await?;
+    /// Where nothing of this console's is under way; a program may have begun a run.
+    async fn cancel(&mut self) -> Result<(), ConsoleError> {
+        if self.server.cancel() {
+            return Ok(());
         }
-        Ok(())
+        self.print(Line::Error("nothing is under way that could be cancelled")).await
     }
 
     async fn frequency(&mut self, hz: Option<f64>) -> Result<(), ConsoleError> {
@@ -192,6 +247,13 @@ where
         Ok(())
     }
 
+    async fn methods(&mut self) -> Result<(), ConsoleError> {
+        for method in W::contract().methods {
+            self.print(Line::Method(&method)).await?;
+        }
+        Ok(())
+    }
+
     async fn help(&mut self) -> Result<(), ConsoleError> {
         for command in COMMANDS {
             self.print(Line::Command(command)).await?;
@@ -199,99 +261,7 @@ where
         Ok(())
     }
 
-    /// Waits for `work`, saying who comes and goes until it is done.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ConsoleError> {
-        let mut work = pin!(work);
-        let done = loop {
-            tokio::select! {
-                done = &mut work => break done,
-                event = self.announcer.heard() => {
-                    self.announcer.announce(event, self.server).await?;
-                }
-            }
-        };
-        self.announcer.catch_up(self.server).await?;
-        Ok(done)
-    }
-
     async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
         self.announcer.printer.print(line).await
-    }
-}
-
-/// The part of the console that says who comes and goes, and holds its output.
-struct Announcer<O> {
-    events: Receiver<FleetEvent>,
-    roll: Roll,
-    printer: Printer<O>,
-}
-
-/// What the fleet's events had for us.
-enum Heard {
-    Event(FleetEvent),
-    /// More than the channel holds: what there was is lost, and the roll has to be taken anew.
-    TooMany,
-}
-
-impl<O: AsyncWrite + Unpin> Announcer<O> {
-    /// The next event. Cancel safe.
-    async fn heard(&mut self) -> Heard {
-        match self.events.recv().await {
-            Ok(event) => Heard::Event(event),
-            Err(RecvError::Lagged(_)) => Heard::TooMany,
-            // The fleet is closed: nobody will come or go any more.
-            Err(RecvError::Closed) => pending().await,
-        }
-    }
-
-    /// Says what has happened so far.
-    async fn catch_up<W: DistributedWorker>(
-        &mut self,
-        server: &Server<W>,
-    ) -> Result<(), ConsoleError> {
-        loop {
-            let heard = match self.events.try_recv() {
-                Ok(event) => Heard::Event(event),
-                Err(TryRecvError::Lagged(_)) => Heard::TooMany,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
-            };
-            self.announce(heard, server).await?;
-        }
-    }
-
-    async fn announce<W: DistributedWorker>(
-        &mut self,
-        heard: Heard,
-        server: &Server<W>,
-    ) -> Result<(), ConsoleError> {
-        match heard {
-            Heard::Event(FleetEvent::Arrived { workers, .. }) => {
-                self.roll.arrived(workers.iter().map(|worker| worker.id()));
-            }
-            Heard::Event(FleetEvent::Departed { workers, reason, .. }) => {
-                self.roll.departed(workers.iter().map(|worker| worker.id()), &reason);
-            }
-            // An event that a later dp-core has and this console does not know.
-            Heard::Event(_) => {}
-            Heard::TooMany => return self.take_roll(server).await,
-        }
-        self.say().await
-    }
-
-    /// Compares what has been announced with who is there, and says what is new.
-    async fn take_roll<W: DistributedWorker>(
-        &mut self,
-        server: &Server<W>,
-    ) -> Result<(), ConsoleError> {
-        let status = server.fleet.status();
-        self.roll.taken(status.iter().map(|worker| worker.info.id()));
-        self.say().await
-    }
-
-    async fn say(&mut self) -> Result<(), ConsoleError> {
-        for news in self.roll.news() {
-            self.printer.print(Line::News(&news)).await?;
-        }
-        self.printer.flush().await
     }
 }

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use dp_core::engine::WorkerStatus;
-use dp_core::{ResultLine, WorkerId};
+use dp_core::{Method, Metric, Outcome, ResultLine, WorkerId};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::ConsoleError;
 use super::parse::CommandInfo;
 use super::roll::News;
+use super::table::{PERCENTILES, table};
+use crate::fold::fold;
 
 /// How a console writes; [`console`](crate::console) describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -45,6 +47,7 @@ pub(crate) enum Line<'a> {
     Error(&'a str),
     Frequency(f64),
     Worker(&'a WorkerStatus),
+    Method(&'a Method),
     Command(&'a CommandInfo),
 }
 
@@ -62,13 +65,70 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
 
     /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
     pub(crate) async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
-        let mut text = match self.format {
-            OutputFormat::Text => line.to_string(),
+        match self.format {
+            OutputFormat::Text => self.write(line.to_string()).await,
             // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
-            OutputFormat::Json => serde_json::to_string(&line).unwrap_or_default(),
-        };
-        text.push('\n');
-        self.output.write_all(text.as_bytes()).await.map_err(ConsoleError::Output)
+            OutputFormat::Json => {
+                self.write(serde_json::to_string(&line).unwrap_or_default()).await
+            }
+        }
+    }
+
+    /// Writes metrics: as an object each, or, if that is wanted, as a table.
+    pub(crate) async fn metrics(
+        &mut self,
+        metrics: &[Metric],
+        as_table: bool,
+    ) -> Result<(), ConsoleError> {
+        match self.format {
+            OutputFormat::Json => {
+                for metric in metrics {
+                    self.write(metric_object(metric).to_string()).await?;
+                }
+            }
+            OutputFormat::Text if as_table => {
+                for line in table(metrics) {
+                    self.write(line).await?;
+                }
+            }
+            OutputFormat::Text => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the outcomes of a call: an object each, or a line for those that are alike.
+    pub(crate) async fn outcomes(
+        &mut self,
+        outcomes: &[Outcome<Value>],
+    ) -> Result<(), ConsoleError> {
+        match self.format {
+            OutputFormat::Json => {
+                for outcome in outcomes {
+                    self.write(outcome_object(outcome).to_string()).await?;
+                }
+            }
+            OutputFormat::Text => {
+                let entries = outcomes.iter().map(|outcome| {
+                    let text = match &outcome.result {
+                        Ok(value) => Ok(value.to_string()),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    (outcome.worker.id(), text)
+                });
+                for (ids, text) in fold(entries) {
+                    match text {
+                        Ok(value) => self.write(format!("{ids} → {}", one_line(&value))).await?,
+                        Err(error) => self.print(Line::Error(&format!("{ids} {error}"))).await?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, mut line: String) -> Result<(), ConsoleError> {
+        line.push('\n');
+        self.output.write_all(line.as_bytes()).await.map_err(ConsoleError::Output)
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), ConsoleError> {
@@ -98,13 +158,47 @@ impl fmt::Display for Line<'_> {
                     }
                 }
             }
-            Self::Command(info) => write!(f, "{:<12} {}", info.usage(), info.about),
+            Self::Method(method) if method.docs.is_empty() => f.write_str(method.signature),
+            Self::Method(method) => write!(f, "{}\t{}", method.signature, summary(method)),
+            Self::Command(info) => write!(f, "{:<28} {}", info.usage(), info.about),
         }
     }
 }
 
+fn metric_object(metric: &Metric) -> Value {
+    let mut object = json!({
+        "name": metric.name(),
+        "count": metric.count(),
+        "min": metric.min().as_secs_f64(),
+        "mean": metric.mean().as_secs_f64(),
+        "max": metric.max().as_secs_f64(),
+        "rate": metric.rate(),
+    });
+    for (name, percent) in PERCENTILES {
+        object[name] = metric.percentile(percent).as_secs_f64().into();
+    }
+    json!({ "metric": object })
+}
+
+fn outcome_object(outcome: &Outcome<Value>) -> Value {
+    let worker = name(outcome.worker.id());
+    let seconds = outcome.elapsed.as_secs_f64();
+    match &outcome.result {
+        Ok(value) => json!({"outcome": {"worker": worker, "value": value, "seconds": seconds}}),
+        Err(error) => {
+            let error = error.to_string();
+            json!({"outcome": {"worker": worker, "error": error, "seconds": seconds}})
+        }
+    }
+}
+
+/// What a method does, in one line.
+fn summary(method: &Method) -> String {
+    method.docs.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// `text` without line ends and other control characters, which would spoil a line or a terminal.
-fn one_line(text: &str) -> Cow<'_, str> {
+pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
@@ -161,6 +255,14 @@ impl Serialize for Line<'_> {
                     }),
                 )?;
             }
+            Self::Method(method) => map.serialize_entry(
+                "method",
+                &json!({
+                    "name": method.name,
+                    "signature": method.signature,
+                    "docs": summary(method),
+                }),
+            )?,
             Self::Command(info) => map
                 .serialize_entry("command", &json!({"usage": info.usage(), "about": info.about}))?,
         }

@@ -4,17 +4,34 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::input::CANCEL;
+
 /// A command, ready to be carried out.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Command {
     Run,
     Reset,
     /// Sets it, or without a value asks for it. The value is finite and above 0.
     Frequency(Option<f64>),
     Workers,
+    Methods,
+    Call(Call),
     Results,
+    Cancel,
+    /// A worker's id, or a client's.
+    Kick(String),
     Help,
     Quit,
+}
+
+/// What `/call` is to call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// One worker only.
+    pub(crate) worker: Option<String>,
+    pub(crate) method: String,
+    /// JSON values, not looked at yet.
+    pub(crate) arguments: String,
 }
 
 /// What is known of a command: the one list behind `/help`, errors and suggestions.
@@ -58,6 +75,30 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
         parse: |info, rest| info.alone(rest, Command::Workers),
     },
     CommandInfo {
+        name: "/methods",
+        arguments: "",
+        about: "lists the remote methods with their signatures and what they do",
+        parse: |info, rest| info.alone(rest, Command::Methods),
+    },
+    CommandInfo {
+        name: "/call",
+        arguments: "[@ID] METHOD [JSON ..]",
+        about: "calls a method of every worker, or of worker ID; arguments are JSON, with blanks between",
+        parse: |_, rest| call(rest),
+    },
+    CommandInfo {
+        name: CANCEL,
+        arguments: "",
+        about: "written while a command is under way: cancels it, and prints what there is",
+        parse: |info, rest| info.alone(rest, Command::Cancel),
+    },
+    CommandInfo {
+        name: "/kick",
+        arguments: "ID",
+        about: "disconnects the client of worker ID, with all its workers",
+        parse: |_, rest| kick(rest),
+    },
+    CommandInfo {
         name: "/help",
         arguments: "",
         about: "prints this list",
@@ -95,6 +136,13 @@ pub(crate) enum ParseError {
     Unknown { text: Quoted, hint: Hint },
     #[error("{name} takes no argument, but got {rest}")]
     Arguments { name: &'static str, rest: Quoted },
+    #[error(
+        "/call takes a method, as in `/call greet \"Ada\"` or `/call @ID greet \"Ada\"`; \
+             `/methods` lists them"
+    )]
+    NoMethod,
+    #[error("/kick takes the id of one worker; `/workers` lists them")]
+    OneWorker,
     #[error("/freq takes calls per second, a number above 0 such as `/freq 2.5`, but got {text}")]
     Frequency { text: Quoted },
 }
@@ -129,6 +177,29 @@ fn frequency(rest: &str) -> Result<Command, ParseError> {
         Ok(hz) if hz.is_finite() && hz > 0.0 => Ok(Command::Frequency(Some(hz))),
         _ => Err(ParseError::Frequency { text: Quoted::new(rest) }),
     }
+}
+
+fn call(rest: &str) -> Result<Command, ParseError> {
+    let word = |text: &str| {
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        (word.to_owned(), rest.trim_start().to_owned())
+    };
+    let (first, behind) = word(rest);
+    let (worker, (method, arguments)) = match first.strip_prefix('@') {
+        Some(worker) => (Some(worker.to_owned()), word(&behind)),
+        None => (None, (first, behind)),
+    };
+    if method.is_empty() {
+        return Err(ParseError::NoMethod);
+    }
+    Ok(Command::Call(Call { worker, method, arguments }))
+}
+
+fn kick(rest: &str) -> Result<Command, ParseError> {
+    if rest.is_empty() || rest.contains(char::is_whitespace) {
+        return Err(ParseError::OneWorker);
+    }
+    Ok(Command::Kick(rest.to_owned()))
 }
 
 /// The remedy: the command that was probably meant, or the list of all.
@@ -171,7 +242,7 @@ pub(crate) struct Quoted(String);
 impl Quoted {
     const LONGEST: usize = 40;
 
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let mut chars = text.chars();
         let mut shown: String =
             chars.by_ref().take(Self::LONGEST).flat_map(char::escape_debug).collect();
@@ -206,11 +277,33 @@ mod tests {
             ("/freq\t 1e3 ", Command::Frequency(Some(1000.0))),
             ("/workers", Command::Workers),
             ("/results", Command::Results),
+            ("/methods", Command::Methods),
+            ("/cancel", Command::Cancel),
+            ("/kick w1", Command::Kick("w1".to_owned())),
             ("/help", Command::Help),
             ("/quit  ", Command::Quit),
         ] {
             assert_eq!(parse(line), Ok(Some(command)), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_call_is_a_worker_perhaps_a_method_and_the_rest() {
+        for (line, worker, method, arguments) in [
+            ("/call greet", None, "greet", ""),
+            ("/call  greet  \"Ada  L\" 2 ", None, "greet", "\"Ada  L\" 2"),
+            ("/call @c1/2 greet\t[1, 2]", Some("c1/2"), "greet", "[1, 2]"),
+            ("/call @ greet", Some(""), "greet", ""),
+        ] {
+            let (worker, method) = (worker.map(str::to_owned), method.to_owned());
+            let call = Call { worker, method, arguments: arguments.to_owned() };
+            assert_eq!(parse(line), Ok(Some(Command::Call(call))), "{line:?}");
+        }
+        for line in ["/call", "/call @w1", "/call @"] {
+            assert_eq!(parse(line), Err(ParseError::NoMethod), "{line:?}");
+        }
+        assert_eq!(parse("/kick"), Err(ParseError::OneWorker));
+        assert_eq!(parse("/kick w1 w2"), Err(ParseError::OneWorker));
     }
 
     #[test]

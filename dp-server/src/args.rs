@@ -1,0 +1,202 @@
+//! The options of a server program.
+
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use dp_core::DistributedWorker;
+
+use crate::address::DEFAULT_ADDRESS;
+use crate::builder::{NoState, ServerBuilder, Settings};
+use crate::console::OutputFormat;
+
+/// Bytes in the unit in which people give the size of a message.
+pub(crate) const MIB: usize = 1024 * 1024;
+
+// The fields' documentation is what `--help` prints. That of the struct is kept from being the
+// description of a program that flattens it.
+/// The options of a server program, also to be flattened into those of a program of its own:
+///
+/// ```no_run
+/// use clap::Parser;
+/// # use dp_core::distributed_worker;
+/// # struct Site(String);
+/// # struct Loader;
+/// # #[distributed_worker(server = Site)]
+/// # impl Loader {
+/// #     #[remote]
+/// #     fn load(&self) {}
+/// # }
+///
+/// #[derive(Parser)]
+/// struct Options {
+///     #[command(flatten)]
+///     server: dp_server::ServerArgs,
+///     /// The site to load.
+///     #[arg(long)]
+///     url: String,
+/// }
+///
+/// fn main() -> anyhow::Result<()> {
+///     let options = Options::parse();
+///     options.server.run_with::<Loader>(Site(options.url))
+/// }
+/// ```
+///
+/// An option on the command line wins over its environment variable, which wins over the default.
+#[derive(Debug, Clone, Args)]
+#[command(about = None, long_about = None)]
+#[non_exhaustive]
+pub struct ServerArgs {
+    /// Where to listen; port 0 takes a free one, said on standard error
+    ///
+    /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. Whoever
+    /// reaches the port can join, so use other addresses than the default only in networks where
+    /// you trust everybody.
+    #[arg(long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
+    pub bind: String,
+
+    /// How many workers make it ready to run
+    #[arg(long, env = "DP_WORKERS", value_name = "N", default_value_t = 1)]
+    pub workers: usize,
+
+    /// Calls per second for what is started one after another [default: 1]
+    #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
+    pub frequency: Option<f64>,
+
+    /// How the console writes
+    #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: OutputFormat,
+
+    /// Say more on standard error; twice for everything
+    ///
+    /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_server=trace.
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// How long workers may take to give what they have recorded, in seconds
+    ///
+    /// Those that have not answered by then are named, and the results of the others are printed.
+    #[arg(
+        long, env = "DP_GATHER_TIMEOUT", value_name = "SECONDS", default_value = "30",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub gather_timeout: Duration,
+
+    /// How long clients may take to quit before they are cut off, in seconds
+    #[arg(
+        long, env = "DP_QUIT_TIMEOUT", value_name = "SECONDS", default_value = "10",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub quit_timeout: Duration,
+
+    /// How long a client may take to introduce itself, in seconds [default: 10]
+    #[arg(
+        long, env = "DP_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub handshake_timeout: Option<Duration>,
+
+    /// How long either side may send nothing before it sends a heartbeat, in seconds [default: 2]
+    #[arg(
+        long, env = "DP_HEARTBEAT_INTERVAL", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub heartbeat_interval: Option<Duration>,
+
+    /// After how long a silence either side is taken for gone, in seconds [default: 10]
+    #[arg(
+        long, env = "DP_HEARTBEAT_TIMEOUT", value_name = "SECONDS",
+        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+    )]
+    pub heartbeat_timeout: Option<Duration>,
+
+    /// The longest message, in MiB; give clients the same limit [default: 256]
+    #[arg(
+        long, env = "DP_MAX_MESSAGE", value_name = "MIB",
+        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_message: Option<usize>,
+
+    /// How many clients may be connected [default: 65536]
+    #[arg(
+        long,
+        env = "DP_MAX_CLIENTS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_clients: Option<usize>,
+
+    /// How many workers all clients together may host [default: 1048576]
+    #[arg(
+        long,
+        env = "DP_MAX_WORKERS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_workers: Option<usize>,
+
+    /// How many detached calls may be under way to one worker [default: 1024]
+    #[arg(
+        long,
+        env = "DP_IN_FLIGHT",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub in_flight: Option<usize>,
+}
+
+impl ServerArgs {
+    /// A server builder with these settings, for a program that drives the server itself.
+    pub fn builder<W: DistributedWorker>(&self) -> ServerBuilder<W, NoState> {
+        let mut settings = Settings {
+            bind: self.bind.clone(),
+            workers: self.workers,
+            frequency: self.frequency,
+            output: self.output,
+            gather_timeout: self.gather_timeout,
+            quit_timeout: self.quit_timeout,
+            ..Settings::default()
+        };
+        let limits = &mut settings.limits;
+        for (limit, given) in [
+            (&mut limits.handshake_timeout, self.handshake_timeout),
+            (&mut limits.heartbeat_interval, self.heartbeat_interval),
+            (&mut limits.heartbeat_timeout, self.heartbeat_timeout),
+        ] {
+            if let Some(given) = given {
+                *limit = given;
+            }
+        }
+        for (limit, given) in [
+            (&mut limits.max_message, self.max_message),
+            (&mut limits.max_clients, self.max_clients),
+            (&mut limits.max_workers, self.max_workers),
+            (&mut limits.in_flight, self.in_flight),
+        ] {
+            if let Some(given) = given {
+                *limit = given;
+            }
+        }
+        ServerBuilder::new(settings)
+    }
+}
+
+fn frequency(text: &str) -> Result<f64, String> {
+    let hz = text.parse::<f64>().ok().filter(|hz| hz.is_finite() && *hz > 0.0);
+    hz.ok_or_else(|| "calls per second are a number above 0, such as 2.5".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "a time is a number of seconds above 0, such as 2.5".to_owned())
+}
+
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let size = text.parse::<usize>().ok().filter(|size| *size > 0);
+    let size = size.and_then(|size| size.checked_mul(MIB));
+    size.ok_or_else(|| "a size is a whole number of MiB above 0, such as 256".to_owned())
+}

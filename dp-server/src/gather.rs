@@ -1,0 +1,153 @@
+//! Gathers what the workers have recorded.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use dp_core::{
+    CallError, DistributedWorker, MasterWorker, Metric, ResultLine, WorkerId, WorkerInfo,
+};
+
+use crate::fold::fold;
+use crate::time::timeout;
+
+/// A gathering. What has come is kept where [`proceed`](Self::proceed) is dropped before its end.
+pub(crate) struct Gathering<W: DistributedWorker> {
+    master: MasterWorker<W>,
+    /// By index.
+    answers: Vec<Option<Result<Vec<ResultLine>, CallError>>>,
+    /// What workers that were gone before had delivered.
+    of_lost: Vec<ResultLine>,
+    metrics: Vec<Metric>,
+    without_metrics: Option<WithoutMetrics>,
+}
+
+/// Whose measurements could not be had.
+#[derive(Debug)]
+enum WithoutMetrics {
+    Some(Vec<(WorkerInfo, CallError)>),
+    All { within: Duration },
+}
+
+/// A worker that did not give everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Silent {
+    pub(crate) worker: WorkerInfo,
+    /// What is missing.
+    pub(crate) what: &'static str,
+    pub(crate) reason: String,
+}
+
+/// What came of a gathering.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// In the order of the workers.
+    pub(crate) results: Vec<ResultLine>,
+    pub(crate) metrics: Vec<Metric>,
+    pub(crate) silent: Vec<Silent>,
+    /// What went wrong without being about a single worker.
+    pub(crate) failure: Option<String>,
+}
+
+impl<W: DistributedWorker> Gathering<W> {
+    /// A gathering from everybody in `master`, which is a whole roster.
+    pub(crate) fn new(master: MasterWorker<W>) -> Self {
+        let of_lost = master.results_of_lost();
+        let answers = vec![None; master.len()];
+        Self { master, answers, of_lost, metrics: Vec::new(), without_metrics: None }
+    }
+
+    /// Asks everybody, and waits for the answers `within` this time, once for results and once for
+    /// metrics.
+    pub(crate) async fn proceed(&mut self, within: Duration) {
+        let mut outcomes = self.master.gather_results().timeout(within).stream();
+        while let Some(outcome) = outcomes.next().await {
+            if let Some(answer) = self.answers.get_mut(outcome.worker.index()) {
+                *answer = Some(outcome.result);
+            }
+        }
+        // Who did not answer once is not waited for again.
+        let answers = &self.answers;
+        let answered =
+            |worker: &WorkerInfo| matches!(answers.get(worker.index()), Some(Some(Ok(_))));
+        let answered = self.master.select(answered);
+        match timeout(within, answered.gather_metrics()).await {
+            Some((metrics, failures)) => {
+                self.metrics = metrics;
+                self.without_metrics = Some(WithoutMetrics::Some(failures));
+            }
+            None => self.without_metrics = Some(WithoutMetrics::All { within }),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Gathered {
+        let mut answered: HashSet<WorkerId> = HashSet::new();
+        let mut gathered = Gathered { metrics: self.metrics, ..Gathered::default() };
+        for (worker, answer) in self.master.workers().iter().zip(self.answers) {
+            let info = worker.info();
+            match answer {
+                Some(Ok(lines)) => {
+                    answered.insert(info.id().clone());
+                    gathered.results.extend(lines);
+                }
+                Some(Err(error)) => {
+                    gathered.silent.push(Silent::new(info, "results", reason(&error)));
+                }
+                None => {
+                    let reason = "not waited for".to_owned();
+                    gathered.silent.push(Silent::new(info, "results", reason));
+                }
+            }
+        }
+        match self.without_metrics {
+            Some(WithoutMetrics::Some(failures)) => {
+                let silent = |(worker, error)| Silent::new(&worker, "metrics", reason(&error));
+                gathered.silent.extend(failures.into_iter().map(silent));
+            }
+            Some(WithoutMetrics::All { within }) => {
+                let failure = format!("no metrics: not everybody answered within {within:?}");
+                gathered.failure = Some(failure);
+            }
+            None => {}
+        }
+        // Who was gone before, and has answered all the same, has come back since. Who did not
+        // answer may have gone meanwhile: what they had delivered is known by now.
+        let before = self.of_lost.into_iter().filter(|line| answered.contains(&line.worker));
+        let now = self.master.results_of_lost().into_iter();
+        let now = now.filter(|line| !answered.contains(&line.worker));
+        let mut results: Vec<ResultLine> = before.chain(now).collect();
+        results.append(&mut gathered.results);
+        results.sort_by(|a, b| a.worker.cmp(&b.worker));
+        gathered.results = results;
+        gathered
+    }
+}
+
+impl Silent {
+    fn new(worker: &WorkerInfo, what: &'static str, reason: String) -> Self {
+        Self { worker: worker.clone(), what, reason }
+    }
+
+    /// A line for each kind of silence.
+    pub(crate) fn messages(silent: &[Self]) -> impl Iterator<Item = String> {
+        let entries = silent.iter().map(|one| (one.worker.id(), (one.what, one.reason.as_str())));
+        let line = |(ids, (what, reason))| format!("no {what} from {ids}: {reason}");
+        fold(entries).into_iter().map(line).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl Gathered {
+    /// A line for everything that could not be had.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        Silent::messages(&self.silent).chain(self.failure.clone()).collect()
+    }
+}
+
+/// Whether a method was executed, which a call's error tells, is no question here.
+fn reason(error: &CallError) -> String {
+    match error {
+        CallError::TimedOut { after } => format!("no answer within {after:?} (gather_timeout)"),
+        CallError::Lost { reason } => format!("lost: {reason}"),
+        CallError::NotSent { reason } => reason.clone(),
+        error => error.to_string(),
+    }
+}
