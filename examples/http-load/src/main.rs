@@ -52,7 +52,7 @@ enum Role {
     #[command(mut_arg("output", hidden), mut_arg("frequency", hidden), mut_arg("verbose", hidden))]
     Server {
         #[command(flatten)]
-        server: ServerArgs,
+        server: Box<ServerArgs>,
         /// What to load, http:// only; the workers have to reach it
         #[arg(long, value_name = "URL", help_heading = "Load", required_unless_present = "urls")]
         url: Option<String>,
@@ -166,7 +166,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.role {
         None => block_on(here(cli.here)),
-        Some(Role::Server { server, url, load }) => block_on(lead(server, url, load)),
+        Some(Role::Server { server, url, load }) => block_on(lead(*server, url, load)),
         Some(Role::Client(client)) => client.run(|_info| Loader),
     }
 }

@@ -85,8 +85,8 @@ impl fmt::Display for Report {
         let received = total.received_bytes() as f64;
         writeln!(f, "  received     {} ({}/s)", Size(received), Size(received / seconds))?;
 
-        writeln!(f, "\n  latency of {} answers", total.responses())?;
         let latency = self.latency.as_ref();
+        writeln!(f, "\n  latency of {} answers", latency.map_or(0, Metric::count))?;
         for (name, percent) in PERCENTILES {
             let latency = Latency(latency.map(|latency| latency.percentile(percent)));
             writeln!(f, "    {name:<6} {latency:>10}")?;

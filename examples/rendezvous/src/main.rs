@@ -34,7 +34,7 @@ enum Role {
     /// The console for workers on other machines: type /run
     Server {
         #[command(flatten)]
-        server: ServerArgs,
+        server: Box<ServerArgs>,
         #[command(flatten)]
         search: SearchArgs,
     },

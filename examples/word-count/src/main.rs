@@ -38,7 +38,7 @@ enum Role {
     #[command(mut_arg("output", hidden), mut_arg("frequency", hidden), mut_arg("verbose", hidden))]
     Server {
         #[command(flatten)]
-        server: ServerArgs,
+        server: Box<ServerArgs>,
         #[command(flatten)]
         text: TextArgs,
     },
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.role {
         None => block_on(here(cli.here)),
-        Some(Role::Server { server, text }) => block_on(lead(server, text)),
+        Some(Role::Server { server, text }) => block_on(lead(*server, text)),
         Some(Role::Client(client)) => client.run(|_info| WordCounter),
     }
 }
