@@ -127,6 +127,111 @@ impl SelfDriven {
     }
 }
 
+/// Its run does not end by itself.
+#[derive(Debug, Default)]
+pub struct Endless;
+
+#[distributed_worker]
+impl Endless {
+    #[remote]
+    pub async fn wait(&self, ctx: &Context<Self>) {
+        ctx.result("began");
+        ctx.record("begin", Duration::from_millis(5));
+        std::future::pending().await
+    }
+
+    #[schedule]
+    pub async fn run(&self) -> anyhow::Result<()> {
+        self.wait().await?;
+        Ok(())
+    }
+}
+
+/// Its schedule does not mind whom it loses.
+#[derive(Debug, Default)]
+pub struct Coping;
+
+#[distributed_worker]
+impl Coping {
+    #[remote]
+    pub fn prepare(&self, ctx: &Context<Self>) {
+        ctx.result("prepared");
+    }
+
+    #[remote]
+    pub async fn sleep(&self) {
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+    }
+
+    #[schedule]
+    pub async fn run(&self) {
+        self.prepare().outcomes().await;
+        self.sleep().outcomes().await;
+    }
+}
+
+/// Measures.
+#[derive(Debug, Default)]
+pub struct Measuring;
+
+#[distributed_worker]
+impl Measuring {
+    #[remote]
+    pub fn measure(&self, ctx: &Context<Self>) {
+        let slower = ctx.worker().index() as u64 * 500;
+        for millis in 1..=500 {
+            ctx.record("fetch", Duration::from_millis(millis + slower));
+        }
+        ctx.record("a\nb", Duration::from_micros(7));
+        ctx.result("measured");
+    }
+
+    #[schedule]
+    pub async fn run(&self) -> anyhow::Result<()> {
+        self.measure().await?;
+        Ok(())
+    }
+}
+
+/// To be called by hand.
+#[derive(Debug, Default)]
+pub struct Toolbox;
+
+#[distributed_worker]
+impl Toolbox {
+    /// Says hello.
+    ///
+    /// As often as it is asked to.
+    #[remote]
+    pub fn hello(&self, name: &str, times: u8) -> Vec<String> {
+        vec![format!("hello {name}"); times.into()]
+    }
+
+    #[remote]
+    pub fn is_first(&self, ctx: &Context<Self>) -> bool {
+        ctx.worker().index() == 0
+    }
+
+    /// Fails on the second worker.
+    #[remote]
+    pub fn delicate(&self, ctx: &Context<Self>) -> Result<u8, String> {
+        if ctx.worker().index() == 1 { Err("disk full".to_owned()) } else { Ok(7) }
+    }
+
+    #[remote]
+    pub async fn linger(&self, milliseconds: u64) {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+
+    /// Takes long on all workers but the first.
+    #[remote]
+    pub async fn uneven(&self, ctx: &Context<Self>) {
+        if ctx.worker().index() > 0 {
+            std::future::pending().await
+        }
+    }
+}
+
 /// A client under way, of the id and with as many workers.
 pub fn client<W: DistributedWorker + Default>(
     server: &Server<W>,
