@@ -143,17 +143,19 @@ impl Recorder {
         self.news.store(!record.lines.is_empty(), Ordering::Release);
     }
 
-    /// Lines that the server has not been told, and how often the record was dropped.
-    pub(crate) fn take_news(&self) -> Option<(u32, Vec<Recorded>)> {
+    /// Lines that the server, which takes messages of `max_message` bytes, has not been told; and
+    /// how often the record was dropped.
+    pub(crate) fn take_news(&self, max_message: usize) -> Option<(u32, Vec<Recorded>)> {
         if !self.news.swap(false, Ordering::AcqRel) {
             return None;
         }
         let mut record = lock(&self.lines);
+        let room = TOLD_AT_ONCE.min(max_message / 2);
         let mut bytes = 0;
         let news = record.lines.iter().skip(record.told).take_while(|line| {
-            let room = bytes < TOLD_AT_ONCE;
-            bytes += line.message.len() + 16;
-            room
+            let first = bytes == 0;
+            bytes += line.message.len() + 24;
+            first || bytes <= room
         });
         let news: Vec<Recorded> = news.cloned().collect();
         record.told += news.len();
@@ -198,10 +200,10 @@ mod tests {
     #[test]
     fn news_are_told_once_to_each_server() {
         let recorder = Recorder::new(&Limits::default());
-        assert_eq!(recorder.take_news(), None);
+        assert_eq!(recorder.take_news(1 << 20), None);
         recorder.add("one".to_owned());
         let told = |recorder: &Recorder| {
-            let (resets, lines) = recorder.take_news()?;
+            let (resets, lines) = recorder.take_news(1 << 20)?;
             Some((resets, lines.into_iter().map(|line| line.message).collect::<Vec<_>>()))
         };
         assert_eq!(told(&recorder), Some((0, vec!["one".to_owned()])));

@@ -99,6 +99,8 @@ enum PayloadNames {
 struct Answers {
     gather: Gather,
     waker: Option<Waker>,
+    /// Why the call is over for a worker, by position, where it gave no value.
+    failed: HashMap<usize, String>,
 }
 
 /// A detached call that failed.
@@ -173,6 +175,18 @@ impl InFlight {
         }
     }
 
+    /// The barriers of this call, when the first worker comes to one: those for whom the call is
+    /// over already will never come.
+    fn first_meeting(&self, now: Instant, period: Duration) -> Meetings {
+        let mut meetings = Meetings::new(self.audience.len());
+        let answers = lock(&self.answers);
+        for position in (0..self.audience.len()).filter(|at| !answers.gather.is_unsettled(*at)) {
+            let why = answers.failed.get(&position).cloned().unwrap_or_else(ended);
+            meetings.handle_gone(position, why, now, period);
+        }
+        meetings
+    }
+
     fn outcome(&self, result: Result<Bytes, CallError>) -> RawOutcome {
         RawOutcome { elapsed: self.started.elapsed(), result }
     }
@@ -210,6 +224,8 @@ pub(crate) struct Todo {
     releases: Vec<(Arc<Conn>, Release)>,
     /// A deadline was entered that is earlier than all before.
     pub(crate) earlier: bool,
+    /// A worker is done with a call.
+    pub(crate) settled: bool,
 }
 
 impl Todo {
@@ -269,6 +285,7 @@ impl CallTable {
             answers: Mutex::new(Answers {
                 gather: Gather::new(request.audience.len()),
                 waker: None,
+                failed: HashMap::new(),
             }),
             audience: request.audience.clone(),
         });
@@ -395,7 +412,8 @@ impl CallTable {
     ) {
         let later = {
             let mut meetings = lock(&call.meetings);
-            let meetings = meetings.get_or_insert_with(|| Meetings::new(call.audience.len()));
+            let period = self.frequency.period();
+            let meetings = meetings.get_or_insert_with(|| call.first_meeting(now, period));
             step(meetings, todo);
             meetings.flush(call, &self.names, now, todo)
         };
@@ -436,6 +454,13 @@ impl CallTable {
         DetachedFailure { worker, method, error }
     }
 
+    fn keep_failure(&mut self, failure: DetachedFailure) {
+        self.failures.push_back(failure);
+        if self.failures.len() > MAX_DETACHED_FAILURES {
+            self.failures.pop_front();
+        }
+    }
+
     fn give_up(
         &mut self,
         call: &InFlight,
@@ -452,7 +477,8 @@ impl CallTable {
         for &position in &open {
             let outcome = call.outcome(Err(error(position)));
             if call.detached {
-                self.failures.push_back(self.failure(call, position, &outcome));
+                let failure = self.failure(call, position, &outcome);
+                self.keep_failure(failure);
             }
             answers.gather.handle_given_up(position, outcome);
         }
@@ -462,20 +488,24 @@ impl CallTable {
     }
 
     fn settle(&mut self, call: &InFlight, position: usize, outcome: RawOutcome, todo: &mut Todo) {
-        let why = lock(&call.meetings).is_some().then(|| why_gone(&outcome));
+        let why = why_gone(&outcome);
+        let met = lock(&call.meetings).is_some();
         let mut answers = lock(&call.answers);
         let failed = call.detached && outcome.result.is_err();
         let failure = failed.then(|| self.failure(call, position, &outcome));
         let Some(filled) = answers.gather.handle_settled(position, outcome) else { return };
         if filled {
             todo.wakers.extend(answers.waker.take());
-            self.failures.extend(failure);
-            if self.failures.len() > MAX_DETACHED_FAILURES {
-                self.failures.pop_front();
+            if let Some(failure) = failure {
+                self.keep_failure(failure);
             }
         }
         let settled = answers.gather.is_settled();
+        if let Some(why) = why.clone().filter(|_| !settled) {
+            answers.failed.insert(position, why);
+        }
         drop(answers);
+        todo.settled = true;
         if let Some(Member { conn, slot, .. }) = call.audience.members().get(position) {
             conn.handle_settled(*slot);
         }
@@ -484,7 +514,8 @@ impl CallTable {
             for (due, at) in deadlines(call.id, call.timeout, &call.payload, call.started) {
                 self.deadlines.remove(at, due);
             }
-        } else if let Some(why) = why {
+        } else if met {
+            let why = why.unwrap_or_else(ended);
             let (now, period) = (Instant::now(), self.frequency.period());
             self.meet(call, now, todo, |meetings, _| {
                 meetings.handle_gone(position, why, now, period);
@@ -513,13 +544,17 @@ fn deadlines(
     deadlines
 }
 
-/// Why a worker whose call is over will never come to a barrier of it.
-fn why_gone(outcome: &RawOutcome) -> String {
+/// Why a worker whose call is over will never come to a barrier of it; `None` where it gave a value.
+fn why_gone(outcome: &RawOutcome) -> Option<String> {
     match &outcome.result {
-        Ok(_) => "it has ended".to_owned(),
-        Err(CallError::Lost { reason }) => format!("lost: {reason}"),
-        Err(error) => error.to_string(),
+        Ok(_) => None,
+        Err(CallError::Lost { reason }) => Some(format!("lost: {reason}")),
+        Err(error) => Some(error.to_string()),
     }
+}
+
+fn ended() -> String {
+    "it has ended".to_owned()
 }
 
 /// One cancel for each connection that leads to one of `positions`.

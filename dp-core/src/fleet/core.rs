@@ -25,7 +25,7 @@ use crate::system;
 use crate::worker::{Contract, Method};
 
 /// How many arrivals and departures are kept for a subscriber that does not keep up.
-const EVENTS: usize = 1 << 16;
+const EVENTS: usize = 1 << 12;
 
 /// The names of the methods by their number.
 #[derive(Debug)]
@@ -200,6 +200,9 @@ impl Core {
         let value = step(&mut lock(&self.calls), &mut todo);
         if todo.earlier {
             self.earlier.notify_one();
+        }
+        if todo.settled {
+            self.room.notify_waiters();
         }
         todo.run();
         value

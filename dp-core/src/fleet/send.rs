@@ -25,10 +25,11 @@ impl Core {
             // Before the call on each connection: the client drops the records when it reads this.
             self.send(&request.as_reset());
         }
-        let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
-        for member in call.audience.members() {
+        // Counted before it can be settled, also by a connection that ends right now.
+        for member in request.audience.members() {
             member.conn.handle_sent(member.slot);
         }
+        let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
         if matches!(&request.payload, Payload::Same(call) if call.method == system::RESET_RESULTS) {
             self.handle_reset(&call.audience);
         }
@@ -148,8 +149,10 @@ impl Core {
     /// Completes when everybody addressed has room for one more call.
     pub(crate) async fn room_for(&self, audience: &Audience) {
         let has_room = |member: &Member| {
-            member.conn.in_flight(member.slot) < self.limits.in_flight
-                && member.conn.outbox.unwritten() < ROOM
+            // To one that is gone there is nothing to wait for: the call will say so.
+            member.conn.outbox.is_closed()
+                || (member.conn.in_flight(member.slot) < self.limits.in_flight
+                    && member.conn.outbox.unwritten() < ROOM)
         };
         loop {
             let changed = self.room.notified();

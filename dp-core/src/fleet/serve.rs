@@ -179,7 +179,6 @@ async fn read_messages<R: AsyncRead + Unpin>(
         match ClientMessage::parse(frame) {
             Ok(ClientMessage::Replies(replies)) => {
                 core.with_calls(|calls, todo| calls.handle_replies(conn, replies, todo));
-                core.room.notify_waiters();
             }
             Ok(ClientMessage::ServerCall(head, arguments)) => {
                 core.handle_server_call(conn, &head, arguments);

@@ -9,6 +9,8 @@ pub(crate) mod uplink;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::engine::Limits;
-use crate::executor::{Executor, Job};
+use crate::executor::{Executor, Job, STALL};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::proto::deadlines::Deadlines;
 use crate::sync::lock;
@@ -48,7 +50,9 @@ struct Shared<W: DistributedWorker> {
     slots: Vec<Arc<Slot<W>>>,
     constructor: Box<Constructor<W>>,
     executor: Executor,
-    deadlines: Mutex<Deadlines<(u64, usize)>>,
+    /// By connection, call and worker.
+    deadlines: Mutex<Deadlines<(u64, u64, usize)>>,
+    links: AtomicU64,
     /// A deadline has come that is earlier than all before.
     earlier: Notify,
 }
@@ -105,6 +109,7 @@ impl<W: DistributedWorker> Host<W> {
             limits,
             constructor: Box::new(constructor),
             deadlines: Mutex::new(Deadlines::new()),
+            links: AtomicU64::new(0),
             earlier: Notify::new(),
         }))
     }
@@ -124,6 +129,24 @@ impl<W: DistributedWorker> Host<W> {
     }
 }
 
+impl<W: DistributedWorker> Drop for Shared<W> {
+    fn drop(&mut self) {
+        let take = |slot: &Arc<Slot<W>>| slot.worker.try_write().ok()?.take();
+        let workers: Vec<W> = self.slots.iter().filter_map(take).collect();
+        if workers.is_empty() {
+            return;
+        }
+        // The last handle may go on the I/O thread, where no user code belongs; and one worker
+        // that panics in its `drop` must not take the others' along.
+        let drop_all = move || {
+            for worker in workers {
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(worker)));
+            }
+        };
+        let _ = std::thread::Builder::new().name("dp-drop".to_owned()).spawn(drop_all);
+    }
+}
+
 impl<W: DistributedWorker> fmt::Debug for Host<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host")
@@ -134,6 +157,11 @@ impl<W: DistributedWorker> fmt::Debug for Host<W> {
 }
 
 impl<W: DistributedWorker> Shared<W> {
+    /// The number of a new connection.
+    fn next_link(&self) -> u64 {
+        self.links.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Takes a call from the connection behind `link`.
     fn handle_call(self: &Arc<Self>, link: &Arc<Uplink>, head: CallHead, arguments: &Bytes) {
         // A deadline too far away for the clock is none.
@@ -178,7 +206,7 @@ impl<W: DistributedWorker> Shared<W> {
                 continue;
             }
             if let Some(deadline) = deadline {
-                let key = (head.call, slot.index);
+                let key = (link.number(), head.call, slot.index);
                 if lock(&self.deadlines).insert(deadline, key) {
                     self.earlier.notify_one();
                 }
@@ -206,10 +234,12 @@ impl<W: DistributedWorker> Shared<W> {
         }
     }
 
-    fn handle_cancel(&self, link: &Arc<Uplink>, cancel: &Cancel) {
-        for slot in self.targets(&cancel.targets) {
-            slot.cancel(Some(link), cancel.call, Ended::Cancelled);
-        }
+    fn handle_cancel(self: &Arc<Self>, link: &Arc<Uplink>, cancel: &Cancel) {
+        let targets = self.targets(&cancel.targets);
+        let number = link.number();
+        let ready = targets.filter(|slot| slot.cancel(number, cancel.call, Ended::Cancelled));
+        let ready = ready.cloned().collect();
+        self.start(link, ready);
     }
 
     /// Tells the workers where they stand in the roster now.
@@ -228,7 +258,7 @@ impl<W: DistributedWorker> Shared<W> {
     }
 
     /// Ends the calls whose deadline has passed. When the next one is due.
-    fn handle_time(&self, now: Instant) -> Option<Instant> {
+    fn handle_time(self: &Arc<Self>, link: &Arc<Uplink>, now: Instant) -> Option<Instant> {
         let mut expired = Vec::new();
         let next = {
             let mut deadlines = lock(&self.deadlines);
@@ -237,11 +267,15 @@ impl<W: DistributedWorker> Shared<W> {
             }
             deadlines.next()
         };
-        for (call, slot) in expired {
-            if let Some(slot) = self.slots.get(slot) {
-                slot.cancel(None, call, Ended::TimedOut);
+        let mut ready = Vec::new();
+        for (number, call, slot) in expired {
+            if let Some(slot) = self.slots.get(slot)
+                && slot.cancel(number, call, Ended::TimedOut)
+            {
+                ready.push(slot.clone());
             }
         }
+        self.start(link, ready);
         next
     }
 
@@ -271,15 +305,25 @@ struct Batch<W: DistributedWorker> {
     host: Arc<Shared<W>>,
     link: Arc<Uplink>,
     slots: Vec<Arc<Slot<W>>>,
-    cursor: std::sync::atomic::AtomicUsize,
+    cursor: AtomicUsize,
 }
 
 impl<W: DistributedWorker> Job for Batch<W> {
     fn run(self: Arc<Self>) {
+        let began = std::time::Instant::now();
         loop {
-            let next = self.cursor.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let next = self.cursor.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = self.slots.get(next) else { break };
-            slot.pump(false);
+            if slot.pump() {
+                self.host.start(&self.link, vec![slot.clone()]);
+            }
+            if began.elapsed() >= STALL {
+                // A job is noticed as blocked once: what comes next is a new one.
+                if next + 1 < self.slots.len() {
+                    self.host.executor.push(self.clone());
+                }
+                break;
+            }
         }
         // The replies of this batch leave together.
         self.link.flush();
@@ -287,7 +331,7 @@ impl<W: DistributedWorker> Job for Batch<W> {
 
     fn stalled(self: Arc<Self>) {
         self.link.flush();
-        let claimed = self.cursor.load(std::sync::atomic::Ordering::Relaxed);
+        let claimed = self.cursor.load(Ordering::Relaxed);
         for slot in self.slots.iter().take(claimed) {
             if slot.hand_over() {
                 self.host.start(&self.link, vec![slot.clone()]);

@@ -86,7 +86,7 @@ where
 
     // The length field of a frame can't say more than `u32::MAX`.
     let peer_max = usize::try_from(welcome.max_message).unwrap_or(usize::MAX);
-    let link = Arc::new(Uplink::new(peer_max.min(u32::MAX as usize)));
+    let link = Arc::new(Uplink::new(host.next_link(), peer_max.min(u32::MAX as usize)));
     let heartbeat = Heartbeat {
         interval: Duration::from_micros(welcome.heartbeat_interval).max(SHORTEST_HEARTBEAT),
         timeout: Duration::from_micros(welcome.heartbeat_timeout).max(SHORTEST_HEARTBEAT * 2),
@@ -117,7 +117,7 @@ where
             Err(error) => Err(HostError::Lost { reason: crate::error::io_reason(&error) }),
         },
         reason = keep_alive(&link, &activity, heartbeat, &beat) => Err(HostError::Lost { reason }),
-        () = watch_deadlines(host) => Ok(()),
+        () = watch_deadlines(host, &link) => Ok(()),
         () = tell_news(host, &link) => Ok(()),
     }
 }
@@ -126,7 +126,7 @@ where
 fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Uplink>) {
     let mut to_build = Vec::new();
     for slot in &host.slots {
-        let built = slot.worker.try_read().is_ok_and(|worker| worker.is_some());
+        let built = slot.built.load(std::sync::atomic::Ordering::Acquire);
         if !built && slot.enqueue(Task::build(host, slot, link), usize::MAX) {
             to_build.push(slot.clone());
         }
@@ -221,9 +221,9 @@ async fn tell_news<W: DistributedWorker>(host: &Shared<W>, link: &Uplink) {
 }
 
 /// Ends calls whose deadline has passed, for as long as it is polled.
-async fn watch_deadlines<W: DistributedWorker>(host: &Shared<W>) {
+async fn watch_deadlines<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Uplink>) {
     loop {
-        match host.handle_time(Instant::now()) {
+        match host.handle_time(link, Instant::now()) {
             Some(at) => {
                 let _ = timeout_at(at, host.earlier.notified()).await;
             }

@@ -1,6 +1,7 @@
 //! One worker: its state, what it has recorded, and the calls that wait for it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ pub(super) struct Slot<W: DistributedWorker> {
     /// The worker itself: locked by the calls that run, which never wait for it since the queue
     /// lets only those run that may. `None` before it was built, and where building it panicked.
     pub(super) worker: Arc<RwLock<Option<W>>>,
+    /// Whether the worker is there.
+    pub(super) built: AtomicBool,
     pub(super) recorder: Arc<Recorder>,
     info: Mutex<WorkerInfo>,
     queue: Mutex<Queue<W>>,
@@ -35,6 +38,8 @@ pub(super) struct Slot<W: DistributedWorker> {
 struct Queue<W: DistributedWorker> {
     waiting: VecDeque<Arc<Task<W>>>,
     running: Vec<Arc<Task<W>>>,
+    /// Whether the one that is running must be the only one.
+    alone: bool,
     /// Which start is under way, and since when.
     starting: Option<(u64, Instant)>,
     starts: u64,
@@ -46,9 +51,10 @@ impl<W: DistributedWorker> Slot<W> {
         Self {
             index,
             worker: Arc::new(RwLock::new(None)),
+            built: AtomicBool::new(false),
             recorder: Arc::new(Recorder::new(limits)),
             info: Mutex::new(info),
-            queue: Mutex::new(Queue { waiting, running, starting: None, starts: 0 }),
+            queue: Mutex::new(Queue { waiting, running, alone: false, starting: None, starts: 0 }),
         }
     }
 
@@ -63,7 +69,7 @@ impl<W: DistributedWorker> Slot<W> {
 
     /// Tells the server what was recorded since it was last told.
     pub(super) fn tell_news(&self, link: &Uplink) {
-        while let Some((resets, lines)) = self.recorder.take_news() {
+        while let Some((resets, lines)) = self.recorder.take_news(link.peer_max_message()) {
             let record = Record { worker: self.index as u32, resets, lines };
             let frame = record.to_frame();
             // One line that the server would not take: its gathering will say so.
@@ -83,16 +89,22 @@ impl<W: DistributedWorker> Slot<W> {
         true
     }
 
-    /// Starts what may start. `flush`: whether replies are to be sent at once.
-    pub(super) fn pump(&self, flush: bool) {
+    /// Starts what may start, on a thread of the executor. Whether to go on in a new job: this one
+    /// has run for so long that nobody would notice if it blocked now.
+    pub(super) fn pump(&self) -> bool {
+        let began = Instant::now();
         loop {
-            let Some((start, task)) = lock(&self.queue).next_start() else { return };
-            task.start(flush);
+            let built = self.built.load(Ordering::Acquire);
+            let Some((start, task)) = lock(&self.queue).next_start(built) else { return false };
+            task.start();
             let mut queue = lock(&self.queue);
             match queue.starting {
                 Some((current, _)) if current == start => queue.starting = None,
                 // It took so long that another thread goes on from here.
-                _ => return,
+                _ => return false,
+            }
+            if began.elapsed() >= STALL {
+                return true;
             }
         }
     }
@@ -107,23 +119,19 @@ impl<W: DistributedWorker> Slot<W> {
         long
     }
 
-    /// The call has ended and been answered.
-    pub(super) fn handle_end(&self, task: &Arc<Task<W>>) {
-        let idle_start = {
-            let mut queue = lock(&self.queue);
-            queue.running.retain(|running| !Arc::ptr_eq(running, task));
-            queue.starting.is_none() && !queue.waiting.is_empty()
-        };
-        if idle_start {
-            self.pump(true);
-        }
+    /// The call has ended and been answered. Whether others may be started now, and nobody is
+    /// about to.
+    pub(super) fn handle_end(&self, task: &Arc<Task<W>>) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.running.retain(|running| !Arc::ptr_eq(running, task));
+        queue.alone &= !queue.running.is_empty();
+        queue.starting.is_none() && !queue.waiting.is_empty()
     }
 
-    /// Ends a call before its time; `link`: only if it came over this one.
-    pub(super) fn cancel(&self, link: Option<&Arc<Uplink>>, call: u64, why: Ended) {
-        let found = |task: &Arc<Task<W>>| {
-            task.call() == call && link.is_none_or(|link| task.came_over(link))
-        };
+    /// Ends a call that came over the connection `link` before its time. Whether others may be
+    /// started now, which stood behind it.
+    pub(super) fn cancel(&self, link: u64, call: u64, why: Ended) -> bool {
+        let found = |task: &Arc<Task<W>>| task.is_call(link, call);
         let mut queue = lock(&self.queue);
         if let Some(at) = queue.waiting.iter().position(found) {
             let task = queue.waiting.remove(at);
@@ -131,15 +139,14 @@ impl<W: DistributedWorker> Slot<W> {
             if let Some(task) = task {
                 task.handle_never_started(why);
             }
-            // What stood behind it may be able to start now.
-            self.pump(true);
-            return;
+            return true;
         }
         let task = queue.running.iter().find(|task| found(task)).cloned();
         drop(queue);
         if let Some(task) = task {
             task.end(why);
         }
+        false
     }
 
     /// Ends every call that came over `link`, which is gone.
@@ -155,18 +162,19 @@ impl<W: DistributedWorker> Slot<W> {
         for task in running {
             task.end(Ended::Cancelled);
         }
-        drop(never_started);
+        never_started.iter().for_each(|task| task.forget_deadline());
     }
 }
 
 impl<W: DistributedWorker> Queue<W> {
     /// Takes the next call if it may start now, with the number of this start.
-    fn next_start(&mut self) -> Option<(u64, Arc<Task<W>>)> {
-        let next = self.waiting.front()?;
-        let alone = self.running.iter().any(|running| running.exclusive());
-        if self.starting.is_some() || alone || (next.exclusive() && !self.running.is_empty()) {
+    fn next_start(&mut self, built: bool) -> Option<(u64, Arc<Task<W>>)> {
+        // Whatever it is, the first call of a worker that is not built builds it.
+        let alone = self.waiting.front()?.exclusive() || !built;
+        if self.starting.is_some() || self.alone || (alone && !self.running.is_empty()) {
             return None;
         }
+        self.alone = alone;
         let task = self.waiting.pop_front()?;
         self.running.push(task.clone());
         self.starts += 1;

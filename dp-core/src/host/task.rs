@@ -15,6 +15,7 @@ use super::uplink::{Uplink, WorkerLink};
 use crate::context::{CancelSignal, Context};
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};
+use crate::id::WorkerInfo;
 use crate::sync::lock;
 use crate::system;
 use crate::wire::{CallHead, FRAME_HEAD, Failure, Reply};
@@ -51,6 +52,8 @@ impl Ended {
 pub(super) struct Task<W: DistributedWorker> {
     host: Arc<Shared<W>>,
     slot: Arc<Slot<W>>,
+    /// The worker as the call meant it: where it stood in the caller's roster.
+    info: WorkerInfo,
     link: Arc<Uplink>,
     call: u64,
     method: u16,
@@ -87,6 +90,7 @@ impl<W: DistributedWorker> Task<W> {
         Arc::new(Self {
             host: host.clone(),
             slot: slot.clone(),
+            info: slot.info(),
             link: link.clone(),
             call: head.call,
             method: head.method,
@@ -113,8 +117,9 @@ impl<W: DistributedWorker> Task<W> {
         Self::new(host, slot, link, &head, true, Bytes::new(), None)
     }
 
-    pub(super) fn call(&self) -> u64 {
-        self.call
+    /// Whether this is the call of this number that came over this connection.
+    pub(super) fn is_call(&self, link: u64, call: u64) -> bool {
+        self.call == call && self.link.number() == link && self.method != BUILD
     }
 
     pub(super) fn exclusive(&self) -> bool {
@@ -125,10 +130,10 @@ impl<W: DistributedWorker> Task<W> {
         Arc::ptr_eq(&self.link, link)
     }
 
-    /// Starts the call: polls it once, in place.
-    pub(super) fn start(self: &Arc<Self>, flush: bool) {
+    /// Starts the call: polls it once, in place. Its answer waits for whoever started it to flush.
+    pub(super) fn start(self: &Arc<Self>) {
         let _ = self.started.set(Instant::now());
-        self.poll(flush);
+        self.poll(false);
     }
 
     /// It was taken out of the queue before it could start.
@@ -210,6 +215,8 @@ impl<W: DistributedWorker> Task<W> {
     fn open(self: &Arc<Self>, arguments: Bytes) -> Result<Invoked, Result<Bytes, Failure>> {
         match self.method {
             system::SYNCHRO => return Err(Ok(Bytes::new())),
+            // Another connection, or a call, may have had it built meanwhile.
+            BUILD if self.slot.built.load(Ordering::Acquire) => return Err(Ok(Bytes::new())),
             BUILD => return Err(self.build_worker().map(|()| Bytes::new())),
             _ => {}
         }
@@ -226,7 +233,7 @@ impl<W: DistributedWorker> Task<W> {
             call: self.call,
         };
         let (recorder, cancel) = (self.slot.recorder.clone(), self.cancel.clone());
-        let context = Context::new(self.slot.info(), recorder, cancel, Some(link));
+        let context = Context::new(self.info.clone(), recorder, cancel, Some(link));
         let invocation = Invocation::new(self.method, arguments, context, access);
         // Generated code only makes a future here; what the user wrote runs when it is polled.
         Ok(W::dispatch(invocation))
@@ -234,18 +241,20 @@ impl<W: DistributedWorker> Task<W> {
 
     /// Builds the worker by its constructor. Only where nothing else of this worker runs.
     fn build_worker(&self) -> Result<(), Failure> {
+        self.slot.built.store(false, Ordering::Release);
         let info = self.slot.info();
         let built = catch_unwind(AssertUnwindSafe(|| (self.host.constructor)(&info)));
         let (worker, result) = match built {
             Ok(worker) => (Some(worker), Ok(())),
             Err(panic) => {
-                let message = format!("the constructor panicked: {}", panic_message(&*panic));
-                (None, Err(Failure::Panicked { message }))
+                let reason = format!("the constructor panicked: {}", panic_message(&*panic));
+                (None, Err(Failure::NotStarted { reason }))
             }
         };
         match self.slot.worker.try_write() {
             Ok(mut slot) => {
                 let old = std::mem::replace(&mut *slot, worker);
+                self.slot.built.store(slot.is_some(), Ordering::Release);
                 drop(slot);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
                 result
@@ -293,7 +302,10 @@ impl<W: DistributedWorker> Task<W> {
         } else if let Err(failure) = result {
             tracing::error!(worker = %self.slot.info().id(), "not built: {failure:?}");
         }
-        self.slot.handle_end(self);
+        if self.slot.handle_end(self) {
+            // In a job of its own: this one may have been noticed as blocked already.
+            self.host.start(&self.link, vec![self.slot.clone()]);
+        }
     }
 
     fn elapsed(&self) -> std::time::Duration {
@@ -305,9 +317,10 @@ impl<W: DistributedWorker> Task<W> {
         send_reply(&self.link, self.call, self.slot.index, elapsed, result, flush);
     }
 
-    fn forget_deadline(&self) {
+    pub(super) fn forget_deadline(&self) {
         if let Some(deadline) = self.deadline {
-            lock(&self.host.deadlines).remove(deadline, (self.call, self.slot.index));
+            let key = (self.link.number(), self.call, self.slot.index);
+            lock(&self.host.deadlines).remove(deadline, key);
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::wire::{Failure, Release, ServerReplyHead, Verdict, Withdraw};
 /// The client's side of one connection: what goes out, and who waits for what comes back.
 #[derive(Debug)]
 pub(crate) struct Uplink {
+    /// Tells it from the client's other connections.
+    number: u64,
     outbox: Outbox,
     waits: Mutex<Waits>,
 }
@@ -53,8 +55,13 @@ impl Deref for Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(peer_max_message: usize) -> Self {
-        Self { outbox: Outbox::new(peer_max_message), waits: Mutex::default() }
+    pub(crate) fn new(number: u64, peer_max_message: usize) -> Self {
+        Self { number, outbox: Outbox::new(peer_max_message), waits: Mutex::default() }
+    }
+
+    /// Tells it from the client's other connections.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Asks something of the server: `frame` makes what is sent of the number by which the answer
