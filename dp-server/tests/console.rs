@@ -193,7 +193,9 @@ async fn arrivals_and_losses_are_said_during_a_run_which_names_who_was_lost() {
     assert!(lines[0].starts_with("error: 1 of 2 workers failed: c2 lost: "), "{lines:?}");
     assert!(lines[1].starts_with("error: c2 lost during the run: "), "{lines:?}");
     assert_eq!(columns(&lines[2]), ("c1", "asleep"));
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    // The lost one may have told before that it was.
+    assert!(lines[3..].iter().all(|line| columns(line) == ("c2", "asleep")), "{lines:?}");
+    assert!(lines.len() <= 4, "{lines:?}");
 }
 
 #[tokio::test]

@@ -124,13 +124,12 @@ async fn a_report_tells_what_became_of_each_worker() {
     let (_first, second) = (client(&server, "a", 1), client(&server, "b", 1));
     soon("ready", server.ready()).await.unwrap();
     let address = server.local_addr().to_string();
-    let (report, third) = tokio::join!(server.run(), async {
+    let late = tokio::spawn(async move {
         sleep(Duration::from_millis(400)).await;
         second.abort();
-        let late = dp_client::Client::<Coping>::builder().server(address).id("c");
-        tokio::spawn(late.run())
+        dp_client::Client::<Coping>::builder().server(address).id("c").run().await
     });
-    let report = report.unwrap();
+    let report = server.run().await.unwrap();
     assert!(!report.is_ok() && report.error().is_none());
     // Who joined during the run is not in it.
     let ids: Vec<_> = report.roster().map(|worker| worker.id().as_str()).collect();
@@ -146,7 +145,7 @@ async fn a_report_tells_what_became_of_each_worker() {
     let ids: Vec<_> = report.roster().map(|worker| worker.id().as_str()).collect();
     assert_eq!(ids, ["a", "c"]);
     assert!(report.is_ok(), "{:?}", report.failures());
-    third.abort();
+    late.abort();
 }
 
 #[tokio::test]

@@ -91,6 +91,8 @@ where
         let mut cancelled = false;
         let waited = loop {
             let happening = tokio::select! {
+                // The work first: a run that has not begun could not be told that it is cancelled.
+                biased;
                 done = &mut work => break Waited::Done(done),
                 happening = self.happening(!cancelled) => happening,
             };
