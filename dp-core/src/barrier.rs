@@ -40,6 +40,8 @@ pub struct Met {
 pub struct Missing {
     /// The worker.
     pub worker: WorkerId,
+    /// The barrier that it has not come to.
+    pub token: String,
     /// The method that it is in, or was in when it was lost.
     pub method: String,
     /// What is known of it: how its connection ended, how its method ended, or for how long it has
@@ -52,38 +54,43 @@ pub struct Missing {
 #[non_exhaustive]
 pub enum BarrierError {
     /// Some will never come: they were lost, or their method has ended.
-    #[error("barrier `{token}`: {}", describe(.missing))]
+    #[error("{}", describe(.missing))]
     Lost {
-        /// The barrier.
-        token: String,
         /// Those workers.
         missing: Vec<Missing>,
     },
     /// Some have not come in time. They are still waited for by the others.
-    #[error("barrier `{token}` timed out after {after:?}: {}", describe(.missing))]
+    #[error("timed out after {after:?} at {}", describe(.missing))]
     TimedOut {
-        /// The barrier.
-        token: String,
         /// The time that was given.
         after: Duration,
         /// Those workers.
         missing: Vec<Missing>,
     },
-    /// The server is gone, or this context has none.
-    #[error("barrier `{token}`: there is no server")]
-    NoServer {
-        /// The barrier.
-        token: String,
+    /// The server is gone.
+    #[error("the server of this barrier is gone")]
+    NoServer,
+    /// The token is longer than a token may be.
+    #[error("a barrier's token of {size} bytes: it has at most {limit}")]
+    TokenTooLong {
+        /// How many bytes it has.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
     },
 }
 
-/// `w[3,7] in run: connection reset; w9 in run: …`
+/// The longest token of a barrier, in bytes.
+pub(crate) const MAX_TOKEN: usize = 1_024;
+
+/// `barrier `ready`: missing w[3,7] in run: lost: connection reset; w9 in run: …`
 fn describe(missing: &[Missing]) -> String {
+    let Some(first) = missing.first() else { return "a barrier of a call that is over".into() };
     let entries = missing.iter().map(|m| (&m.worker, format!("in {}: {}", m.method, m.state)));
     let folded = crate::outcome::fold(entries);
     let texts: Vec<String> =
         folded.into_iter().map(|(ids, text)| format!("{ids} {text}")).collect();
-    format!("missing {}", texts.join("; "))
+    format!("barrier `{}`: missing {}", first.token, texts.join("; "))
 }
 
 impl Synchro {
@@ -109,6 +116,9 @@ impl Synchro {
         let Some(WorkerLink { uplink, worker, call }) = link else {
             return Ok(Met { missing: Vec::new() });
         };
+        if token.len() > MAX_TOKEN {
+            return Err(BarrierError::TokenTooLong { size: token.len(), limit: MAX_TOKEN });
+        }
         let micros = |timeout: Duration| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
         let arrive = |wait| Arrive {
             wait,
@@ -120,26 +130,28 @@ impl Synchro {
             timeout: timeout.map(micros),
         };
         let Some(mut asked) = uplink.ask(|wait| [arrive(wait).to_frame()]) else {
-            return Err(BarrierError::NoServer { token });
+            return Err(BarrierError::NoServer);
         };
         match poll_fn(|cx| asked.poll(cx.waker())).await {
-            Answer::Released(Verdict::Met { missing }) => Ok(Met { missing: named(missing) }),
+            Answer::Released(Verdict::Met { missing }) => {
+                Ok(Met { missing: named(&token, missing) })
+            }
             Answer::Released(Verdict::Lost { missing }) => {
-                Err(BarrierError::Lost { token, missing: named(missing) })
+                Err(BarrierError::Lost { missing: named(&token, missing) })
             }
             Answer::Released(Verdict::TimedOut { missing }) => Err(BarrierError::TimedOut {
-                token,
                 after: timeout.unwrap_or_default(),
-                missing: named(missing),
+                missing: named(&token, missing),
             }),
-            Answer::Reply(_) | Answer::Lost => Err(BarrierError::NoServer { token }),
+            Answer::Reply(_) | Answer::Lost => Err(BarrierError::NoServer),
         }
     }
 }
 
-fn named(missing: Vec<MissingWorker>) -> Vec<Missing> {
+fn named(token: &str, missing: Vec<MissingWorker>) -> Vec<Missing> {
     let named = |MissingWorker { worker, method, state }: MissingWorker| {
-        Some(Missing { worker: WorkerId::new(worker).ok()?, method, state })
+        let (worker, token) = (WorkerId::new(worker).ok()?, token.to_owned());
+        Some(Missing { worker, token, method, state })
     };
     missing.into_iter().filter_map(named).collect()
 }

@@ -47,6 +47,8 @@ impl<T> Broadcast<T> {
 
     /// Starts worker after worker, in worker order, at the group's frequency: the second one period
     /// after the first, and so on, by the master's clock. The frequency is that of the start.
+    /// [`detach`](Self::detach)ed, a call whose turn has not come has not been sent:
+    /// [`synchro`](crate::Group::synchro) does not wait for it.
     pub fn postpone(mut self) -> Self {
         self.pending.request_mut().postponed = true;
         self
@@ -115,8 +117,12 @@ impl<T> Broadcast<T> {
     /// Waits until `n` workers have succeeded, or can't any more; the rest counts as cancelled.
     async fn until(&mut self, n: usize) -> Result<Vec<Outcome<Bytes>>, BroadcastError> {
         let all = self.pending.audience().len();
-        let cancelled = RawOutcome { elapsed: Duration::ZERO, result: Err(CallError::Cancelled) };
-        let mut outcomes = vec![cancelled; all];
+        let missed = match n <= all {
+            true => CallError::Cancelled,
+            false => CallError::NotSent { reason: format!("{n} of {all} workers can't succeed") },
+        };
+        let missed = RawOutcome { elapsed: Duration::ZERO, result: Err(missed) };
+        let mut outcomes = vec![missed; all];
         let (mut succeeded, mut failed) = (0, 0);
         while succeeded < n && failed + n <= all {
             let arrived = poll_fn(|cx| self.pending.poll_arrived(cx.waker())).await;

@@ -18,10 +18,12 @@ pub(crate) const CODEC_ID: u8 = 1;
 /// Without a limit, a forged length in a message of a few bytes makes the decoder allocate it, and
 /// a failed allocation ends the process. bincode counts what values occupy, which is up to 16 times
 /// what they take in a message (a `u128` of one byte), and its limit is a constant: so there are
-/// two, for messages of up to 64 KiB and for those above.
+/// three, for messages of up to 64 KiB, of up to 4 MiB, and for those above.
 const SMALL: usize = 64 << 10;
 const SMALL_LIMIT: usize = 16 * SMALL;
-const LARGE_LIMIT: usize = 4 << 30;
+const MEDIUM: usize = 4 << 20;
+const MEDIUM_LIMIT: usize = 16 * MEDIUM;
+const LARGE_LIMIT: usize = u32::MAX as usize;
 
 const ENCODE: Configuration = standard();
 
@@ -78,6 +80,8 @@ impl Decoder {
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, CodecError> {
         let (value, used) = if self.0.len() <= SMALL {
             bincode::serde::decode_from_slice(&self.0, ENCODE.with_limit::<SMALL_LIMIT>())
+        } else if self.0.len() <= MEDIUM {
+            bincode::serde::decode_from_slice(&self.0, ENCODE.with_limit::<MEDIUM_LIMIT>())
         } else {
             bincode::serde::decode_from_slice(&self.0, ENCODE.with_limit::<LARGE_LIMIT>())
         }

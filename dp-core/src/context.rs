@@ -122,7 +122,8 @@ impl<W> Context<W> {
     /// server is gone.
     ///
     /// A cancelled method is dropped where it awaits something. One that awaits `cancelled` at that
-    /// time is not: it ends by itself, after whatever it has to clean up.
+    /// time, or has a task of its own do so, is not: it ends by itself, after whatever it has to
+    /// clean up.
     ///
     /// # Cancel safety
     /// It may be dropped and called again.

@@ -277,7 +277,8 @@ impl<W: DistributedWorker> Group<W> {
     /// When a worker's metrics could not be had; [`gather_metrics`](Self::gather_metrics) merges
     /// those of the others.
     pub async fn metrics(&self) -> Result<Vec<Metric>, BroadcastError> {
-        Ok(merge(self.system(system::METRICS).await?.into_values()))
+        let measured = self.system(system::METRICS).await?.into_values();
+        Ok(merge(measured, self.0.fleet.limits.max_metrics))
     }
 
     /// Gathers what the workers have measured, merged over those that could be asked; and who could
@@ -290,7 +291,7 @@ impl<W: DistributedWorker> Group<W> {
                 Err(error) => failures.push((outcome.worker, error)),
             }
         }
-        (merge(measured), failures)
+        (merge(measured, self.0.fleet.limits.max_metrics), failures)
     }
 
     /// Flushes the recorded results, and metrics, of every worker.

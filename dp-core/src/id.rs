@@ -1,6 +1,5 @@
 //! Who a worker is: [`WorkerId`] and [`WorkerInfo`].
 
-use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -92,12 +91,6 @@ impl std::str::FromStr for WorkerId {
 
 impl AsRef<str> for WorkerId {
     fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for WorkerId {
-    fn borrow(&self) -> &str {
         &self.0
     }
 }

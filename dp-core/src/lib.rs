@@ -97,7 +97,7 @@ pub use fold::fold_ids;
 pub use group::{Group, Stub, SynchroError};
 pub use id::{InvalidId, WorkerId, WorkerInfo};
 pub use json::JsonCallError;
-pub use map::{ItemOutcome, Map, MapError, MapStream};
+pub use map::{ItemOutcome, Map, MapError, MapFuture, MapStream};
 pub use metrics::Metric;
 pub use outcome::{BroadcastError, Outcome, Outcomes, Replies, RepliesIter};
 pub use record::ResultLine;

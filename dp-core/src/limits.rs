@@ -14,7 +14,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Limits {
     /// The longest message that this side takes, in bytes: on a server an answer, on a client the
-    /// arguments of a call. At most 4 GiB − 1. Default: 256 MiB.
+    /// arguments of a call. At least 64 KiB, at most 4 GiB − 1. Default: 256 MiB.
     pub max_message: usize,
     /// The longest first message of a client, in bytes, before anything is known of it.
     /// Default: 1 MiB.
@@ -73,8 +73,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// `max_message` as the length field of a frame can say it.
+    /// `max_message` as the length field of a frame can say it, and as the framework's own messages
+    /// need it.
     pub(crate) fn frame_limit(&self) -> usize {
-        self.max_message.min(u32::MAX as usize)
+        self.max_message.clamp(64 << 10, u32::MAX as usize)
     }
 }

@@ -123,34 +123,68 @@ where
             under_way: FuturesUnordered::new(),
         }
     }
-
-    async fn results(self) -> Result<Vec<T>, MapError> {
-        let outcomes = self.outcomes().await;
-        let items = outcomes.len();
-        let (mut results, mut failures) = (Vec::with_capacity(items), Vec::new());
-        for ItemOutcome { item, worker, result, .. } in outcomes {
-            match result {
-                Ok(value) => results.push(value),
-                Err(error) => failures.push((item, worker, error)),
-            }
-        }
-        if failures.is_empty() { Ok(results) } else { Err(MapError { failures, items }) }
-    }
 }
 
 impl<W, I, F, T> IntoFuture for Map<W, I, F, T>
 where
     W: DistributedWorker,
-    I: Iterator + Send + 'static,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T> + Send + 'static,
-    T: Send + 'static,
+    I: Iterator,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
     type Output = Result<Vec<T>, MapError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type IntoFuture = MapFuture<W, I, F, T>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.results())
+        MapFuture { stream: self.stream(), outcomes: Vec::new() }
     }
+}
+
+/// A [`Map`] under way. Dropped before its end, it cancels what is under way and starts nothing
+/// more.
+#[must_use = "nothing is sent before a map is awaited"]
+pub struct MapFuture<W: DistributedWorker, I, F, T> {
+    stream: MapStream<W, I, F, T>,
+    outcomes: Vec<ItemOutcome<T>>,
+}
+
+impl<W, I, F, T> Future for MapFuture<W, I, F, T>
+where
+    W: DistributedWorker,
+    I: Iterator,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
+{
+    type Output = Result<Vec<T>, MapError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        while let Some(outcome) = std::task::ready!(self.stream.poll(cx)) {
+            self.outcomes.push(outcome);
+        }
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        outcomes.sort_unstable_by_key(|outcome| outcome.item);
+        Poll::Ready(results(outcomes))
+    }
+}
+
+// Nothing in them is ever pinned.
+impl<W: DistributedWorker, I, F, T> Unpin for MapFuture<W, I, F, T> {}
+impl<W: DistributedWorker, I, F, T> Unpin for MapStream<W, I, F, T> {}
+
+impl<W: DistributedWorker, I, F, T> fmt::Debug for MapFuture<W, I, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MapFuture").field(&self.stream).finish()
+    }
+}
+
+fn results<T>(outcomes: Vec<ItemOutcome<T>>) -> Result<Vec<T>, MapError> {
+    let items = outcomes.len();
+    let (mut results, mut failures) = (Vec::with_capacity(items), Vec::new());
+    for ItemOutcome { item, worker, result, .. } in outcomes {
+        match result {
+            Ok(value) => results.push(value),
+            Err(error) => failures.push((item, worker, error)),
+        }
+    }
+    if failures.is_empty() { Ok(results) } else { Err(MapError { failures, items }) }
 }
 
 impl<W: DistributedWorker, I, F, T> fmt::Debug for Map<W, I, F, T> {
@@ -159,7 +193,7 @@ impl<W: DistributedWorker, I, F, T> fmt::Debug for Map<W, I, F, T> {
     }
 }
 
-/// The outcomes of a [`Map`], as they come.
+/// The outcomes of a [`Map`], as they come; each has its item's position.
 pub struct MapStream<W: DistributedWorker, I, F, T> {
     map: Map<W, I, F, T>,
     next_item: usize,
@@ -305,8 +339,8 @@ where
 impl<W, I, F, T> Stream for MapStream<W, I, F, T>
 where
     W: DistributedWorker,
-    I: Iterator + Unpin,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T> + Unpin,
+    I: Iterator,
+    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
     type Item = ItemOutcome<T>;
 

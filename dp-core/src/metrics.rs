@@ -14,9 +14,10 @@ const HIGHEST: u64 = 3_600_000_000;
 /// Significant digits: values that differ by less than a thousandth share a bucket.
 const DIGITS: u8 = 3;
 
+/// Grows with what is recorded: most metrics never see an hour.
 fn histogram() -> Histogram<u64> {
-    // The bounds are constants that the crate accepts.
-    Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("the bounds are valid")
+    // The number of digits is one that the crate accepts.
+    Histogram::new(DIGITS).expect("the number of digits is valid")
 }
 
 /// What the workers have [recorded](crate::Context::record) of one metric, all of them together.
@@ -134,7 +135,8 @@ impl Measured {
         }
         if let Some(measurement) = self.by_name.get_mut(metric) {
             let micros = u64::try_from(duration.as_micros()).unwrap_or(HIGHEST);
-            measurement.histogram.saturating_record(micros.clamp(LOWEST, HIGHEST));
+            // It grows as needed, up to the bound that values are kept to: it can't fail.
+            let _ = measurement.histogram.record(micros.clamp(LOWEST, HIGHEST));
             measurement.began = measurement.began.min(began);
             measurement.ended = now;
         }
@@ -166,9 +168,14 @@ impl Measured {
 }
 
 /// Merges what the workers have measured, by the names of the metrics.
-pub(crate) fn merge(workers: impl IntoIterator<Item = Vec<MeasuredMetric>>) -> Vec<Metric> {
+///
+/// Of each worker, `max_metrics` count: it should not have sent more.
+pub(crate) fn merge(
+    workers: impl IntoIterator<Item = Vec<MeasuredMetric>>,
+    max_metrics: usize,
+) -> Vec<Metric> {
     let mut merged: BTreeMap<String, Metric> = BTreeMap::new();
-    for measured in workers.into_iter().flatten() {
+    for measured in workers.into_iter().flat_map(|of_one| of_one.into_iter().take(max_metrics)) {
         let MeasuredMetric { name, buckets, span } = measured;
         let metric = merged.entry(name.clone()).or_insert_with(|| Metric {
             name,
@@ -180,7 +187,7 @@ pub(crate) fn merge(workers: impl IntoIterator<Item = Vec<MeasuredMetric>>) -> V
             // A peer's numbers: whatever they are, they land within the bounds.
             value = value.saturating_add(difference);
             count = count.saturating_add(times);
-            metric.histogram.saturating_record_n(value.clamp(LOWEST, HIGHEST), times);
+            let _ = metric.histogram.record_n(value.clamp(LOWEST, HIGHEST), times);
         }
         let seconds = Duration::from_nanos(span).as_secs_f64();
         if seconds > 0.0 {
@@ -202,7 +209,7 @@ mod tests {
         for millis in 1..=1_000 {
             measured.add("fetch", Duration::from_millis(millis));
         }
-        let [metric] = &merge([measured.to_wire()])[..] else { panic!("one metric") };
+        let [metric] = &merge([measured.to_wire()], 10)[..] else { panic!("one metric") };
         assert_eq!((metric.name(), metric.count()), ("fetch", 1_000));
         let near = |value: Duration, millis: f64| {
             let off = (value.as_secs_f64() * 1_000.0 - millis).abs() / millis;
@@ -221,7 +228,7 @@ mod tests {
         let mut measured = Measured::new(10);
         measured.add("m", Duration::ZERO);
         measured.add("m", Duration::from_secs(100_000));
-        let metric = &merge([measured.to_wire()])[0];
+        let metric = &merge([measured.to_wire()], 10)[0];
         assert_eq!(metric.count(), 2);
         assert_eq!(metric.min(), Duration::from_micros(1));
         assert!(metric.max() >= Duration::from_secs(3_600));
@@ -252,7 +259,7 @@ mod tests {
                 }
                 each.push(measured.to_wire());
             }
-            let merged = merge(each);
+            let merged = merge(each, 10);
             match (&merged[..], union.by_name.get("m")) {
                 ([], None) => {}
                 ([merged], Some(union)) => prop_assert_eq!(&merged.histogram, &union.histogram),

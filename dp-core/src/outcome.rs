@@ -68,7 +68,8 @@ impl<T> Outcomes<T> {
 
     /// The outcome of the worker `id`, if it was addressed.
     pub fn get(&self, id: &WorkerId) -> Option<&Outcome<T>> {
-        self.0.iter().find(|outcome| outcome.worker.id() == id)
+        let at = self.0.binary_search_by(|outcome| outcome.worker.id().cmp(id)).ok()?;
+        self.0.get(at)
     }
 
     /// The outcomes in worker order.
@@ -104,7 +105,8 @@ impl<T> Replies<T> {
 
     /// The value of the worker `id`, if it was addressed.
     pub fn get(&self, id: &WorkerId) -> Option<&T> {
-        self.iter().find(|(worker, _)| worker.id() == id).map(|(_, value)| value)
+        let at = self.0.binary_search_by(|(worker, _)| worker.id().cmp(id)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
     }
 
     /// Workers and values in worker order.
@@ -263,6 +265,9 @@ impl<T: fmt::Debug> fmt::Display for Replies<T> {
 
 impl fmt::Display for BroadcastError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.outcomes.is_empty() {
+            return f.write_str("there is no worker to call");
+        }
         let failed = self.failures().count();
         write!(f, "{failed} of {} workers failed: ", self.addressed())?;
         write_folded(f, self.failures().map(|(w, error)| (w.id(), error.to_string())), "; ")

@@ -51,6 +51,11 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
+    /// What it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.message.len() + 24
+    }
+
     pub(crate) fn into_line(self, worker: WorkerId) -> ResultLine {
         // A clock that far off is some worker's own; its line is worth more than its time.
         let time = Timestamp::from_microsecond(self.time).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -154,7 +159,7 @@ impl Recorder {
         let mut bytes = 0;
         let news = record.lines.iter().skip(record.told).take_while(|line| {
             let first = bytes == 0;
-            bytes += line.message.len() + 24;
+            bytes += line.size();
             first || bytes <= room
         });
         let news: Vec<Recorded> = news.cloned().collect();

@@ -76,10 +76,9 @@ impl Crawler {
         } else {
             let error = ctx.synchro("late").timeout(Duration::from_millis(50)).await.unwrap_err();
             let text = error.to_string();
-            assert!(
-                text.contains("timed out after 50ms: missing w1 in one_is_late: in it for"),
-                "{text}"
-            );
+            let expected =
+                "timed out after 50ms at barrier `late`: missing w1 in one_is_late: in it for";
+            assert!(text.starts_with(expected), "{text}");
         }
         ctx.synchro("late").await?;
         Ok(true)

@@ -422,8 +422,9 @@ async fn a_constructor_that_panics_is_tried_again_and_told() {
     });
     let worker = &master.workers()[0];
     let error = worker.hello().await.unwrap_err();
-    let message = "the constructor panicked: an expected panic".to_owned();
-    assert_eq!(error, CallError::Panicked { message });
+    let reason = "the constructor panicked: an expected panic".to_owned();
+    assert_eq!(error.executed(), Executed::No);
+    assert_eq!(error, CallError::NotSent { reason });
     assert_eq!(worker.hello().await, Ok(1));
 }
 

@@ -235,7 +235,7 @@ impl Todo {
 
     pub(crate) fn run(self) {
         for (conn, release) in self.releases {
-            conn.outbox.push([release.to_frame()]);
+            conn.outbox.push_answer([release.to_frame()]);
         }
         for (conn, cancel) in self.cancels {
             conn.outbox.push([cancel.to_frame()]);

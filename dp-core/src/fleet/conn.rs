@@ -46,7 +46,11 @@ pub(crate) struct ToldRecord {
     /// How often it was told to drop its record.
     resets: u32,
     pub(crate) lines: Vec<Recorded>,
+    bytes: usize,
 }
+
+/// So many bytes of a worker's lines are kept for the case that it is lost.
+const MAX_TOLD: usize = 16 << 20;
 
 /// What a worker waits for.
 #[derive(Debug, Clone)]
@@ -121,6 +125,7 @@ impl Conn {
         if let Some(record) = lock(&self.told_records).get_mut(slot as usize) {
             record.resets = record.resets.wrapping_add(1);
             record.lines = Vec::new();
+            record.bytes = 0;
         }
     }
 
@@ -129,8 +134,13 @@ impl Conn {
         if let Some(record) = lock(&self.told_records).get_mut(told.worker as usize)
             && record.resets == told.resets
         {
-            let room = max.saturating_sub(record.lines.len());
-            record.lines.extend(told.lines.into_iter().take(room));
+            for line in told.lines {
+                record.bytes += line.size();
+                if record.lines.len() >= max || record.bytes > MAX_TOLD {
+                    break;
+                }
+                record.lines.push(line);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The engine, without the worker's type.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -46,7 +46,7 @@ pub(super) type DispatchServer = dyn Fn(u16, Bytes, WorkerInfo) -> Invoked + Sen
 
 /// The engine, without the worker's type.
 pub(crate) struct Core {
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
     pub(super) contract: Contract,
     pub(super) names: Arc<MethodNames>,
     pub(super) roster: Mutex<Members>,
@@ -70,7 +70,10 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     pub(super) conns: BTreeMap<u64, Arc<Conn>>,
-    pub(super) clients: HashSet<Arc<str>>,
+    /// The keys of the clients' connections, by their ids.
+    pub(super) clients: HashMap<Arc<str>, u64>,
+    /// How many workers there are of which everybody has been told.
+    pub(super) announced: usize,
     pub(super) workers: BTreeMap<WorkerId, (Arc<Conn>, u32)>,
     pub(super) next_conn: u64,
     /// Counts the changes of the roster.
@@ -79,10 +82,17 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// How many workers there are of which everybody has been told.
-    pub(super) fn count(&self) -> usize {
-        let announced = self.conns.values().filter(|conn| conn.announced.load(Ordering::Acquire));
-        announced.map(|conn| conn.workers.len()).sum()
+    /// Where the workers of a connection stand in the roster, by slot: in one pass over it.
+    pub(super) fn positions(&self, conn: &Conn) -> Vec<usize> {
+        let mut positions = vec![0; conn.workers.len()];
+        for (index, (of, slot)) in self.workers.values().enumerate() {
+            if of.key == conn.key
+                && let Some(position) = positions.get_mut(*slot as usize)
+            {
+                *position = index;
+            }
+        }
+        positions
     }
 }
 

@@ -23,9 +23,6 @@ impl Core {
         hello: &Hello,
         address: &str,
     ) -> Result<(Arc<Conn>, Welcome), String> {
-        if self.refusing.load(Ordering::Acquire) {
-            return Err("the server is shutting down".to_owned());
-        }
         compare(&self.contract, hello)?;
         if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
             return Err(format!("it can't host {} workers of such ids", hello.workers));
@@ -34,7 +31,15 @@ impl Core {
             // The client knows sooner than this side that its connection has broken.
             self.leave(&before, "replaced by a new connection of the same client");
         }
+        let ids = match (hello.workers as usize) <= self.limits.max_workers {
+            true => worker_ids(hello).map_err(|error| error.to_string())?,
+            false => Vec::new(),
+        };
         let mut members = lock(&self.roster);
+        // Under the lock: whoever closes everything sees this client, or this client sees that.
+        if self.refusing.load(Ordering::Acquire) {
+            return Err("the server is shutting down".to_owned());
+        }
         let max_workers = self.limits.max_workers;
         if members.workers.len() + hello.workers as usize > max_workers {
             return Err(format!(
@@ -47,8 +52,7 @@ impl Core {
             let max = self.limits.max_clients;
             return Err(format!("there are {max} clients already (max_clients of the server)"));
         }
-        let ids = worker_ids(hello).map_err(|error| error.to_string())?;
-        if members.clients.contains(hello.client.as_str()) {
+        if members.clients.contains_key(hello.client.as_str()) {
             return Err(format!(
                 "there is a client with the id {} already: give each its own --id",
                 hello.client
@@ -72,9 +76,8 @@ impl Core {
         for (slot, id) in ids.iter().enumerate() {
             members.workers.insert(id.clone(), (conn.clone(), slot as u32));
         }
-        let before = |id: &WorkerId| members.workers.range(..id.clone()).count();
-        let positions: Vec<u32> = ids.iter().map(|id| before(id) as u32).collect();
-        members.clients.insert(conn.client.clone());
+        let positions = members.positions(&conn).into_iter().map(|at| at as u32).collect();
+        members.clients.insert(conn.client.clone(), key);
         members.conns.insert(key, conn.clone());
 
         let welcome = Welcome {
@@ -90,29 +93,29 @@ impl Core {
     /// The connection by which the same client process is here already.
     fn connection_of(&self, hello: &Hello) -> Option<Arc<Conn>> {
         let members = lock(&self.roster);
-        let same = |conn: &&Arc<Conn>| {
-            *conn.client == *hello.client && conn.incarnation == hello.incarnation
-        };
-        members.conns.values().find(same).cloned()
+        let conn = members.conns.get(members.clients.get(hello.client.as_str())?)?;
+        (conn.incarnation == hello.incarnation).then(|| conn.clone())
     }
 
     /// The client knows that it has joined: now everybody else is told.
     pub(super) fn arrived(&self, conn: &Conn) {
-        let members = lock(&self.roster);
+        let mut members = lock(&self.roster);
         conn.announced.store(true, Ordering::Release);
+        members.announced += conn.workers.len();
         // Under the lock, so that everybody hears of arrival and departure in this order. No
         // subscriber is no error.
         let (client, workers) = (conn.client.to_string(), infos(conn, &members));
         let _ = self.events.send(FleetEvent::Arrived { client, workers });
-        self.count.send_replace(members.count());
+        self.count.send_replace(members.announced);
     }
 
     /// A worker waits no longer for what it asked for.
     pub(super) fn handle_withdraw(&self, conn: &Conn, wait: u64) {
-        let waiting = lock(&conn.waits).remove(&wait);
+        let waiting = lock(&conn.waits).get(&wait).cloned();
         match waiting {
             Some(Waiting::ServerCall(task)) => task.withdraw(),
             Some(Waiting::Barrier { call, position }) => {
+                lock(&conn.waits).remove(&wait);
                 self.with_calls(|calls, todo| calls.handle_withdraw(call, (position, wait), todo));
             }
             // Answered meanwhile.
@@ -139,9 +142,10 @@ impl Core {
             members.epoch += 1;
             members.snapshot = None;
             if conn.announced.load(Ordering::Acquire) {
+                members.announced -= conn.workers.len();
                 let (client, reason) = (conn.client.to_string(), reason.to_owned());
                 let _ = self.events.send(FleetEvent::Departed { client, workers, reason });
-                self.count.send_replace(members.count());
+                self.count.send_replace(members.announced);
             }
         }
         // Whoever learns from a lost call that a worker is gone finds it gone from the roster.
@@ -158,9 +162,8 @@ impl Core {
 
 /// The workers of a client as they stand in the roster now.
 fn infos(conn: &Conn, members: &Members) -> Vec<WorkerInfo> {
-    let info = |id: &WorkerId| {
-        let index = members.workers.range(..id.clone()).count();
+    let info = |(id, index): (&WorkerId, usize)| {
         WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone())
     };
-    conn.workers.iter().map(info).collect()
+    conn.workers.iter().zip(members.positions(conn)).map(info).collect()
 }

@@ -66,7 +66,6 @@ impl Meetings {
         now: Instant,
         period: Duration,
     ) {
-        self.turns.retain(|(who, _), _| *who != position);
         self.barriers.handle_gone(position, why, now, period);
     }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::conn::Conn;
+use crate::barrier::MAX_TOKEN;
 use crate::link::{Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames};
 use crate::wire::{
     ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Welcome, WireError,
@@ -58,6 +59,9 @@ pub enum ServeError {
         reason: String,
     },
 }
+
+/// So many bytes may wait to be written up to the last answer to something that a client asked.
+const ANSWERS: u64 = 8 << 20;
 
 const MAX_MESSAGE: &str = "max_message of the server";
 const MAX_HANDSHAKE: &str = "max_handshake of the server";
@@ -171,6 +175,16 @@ async fn read_messages<R: AsyncRead + Unpin>(
     frames: &mut Frames<R>,
 ) -> String {
     loop {
+        // A client that asks and does not read the answers is not listened to: else what it asks
+        // for would fill this side's memory.
+        while conn.outbox.unwritten_answers() > ANSWERS {
+            let written = core.room.notified();
+            tokio::pin!(written);
+            written.as_mut().enable();
+            if conn.outbox.unwritten_answers() > ANSWERS {
+                written.await;
+            }
+        }
         let frame = match frames.next().await {
             Ok(Some(frame)) => frame,
             Ok(None) => return "connection closed".to_owned(),
@@ -182,6 +196,9 @@ async fn read_messages<R: AsyncRead + Unpin>(
             }
             Ok(ClientMessage::ServerCall(head, arguments)) => {
                 core.handle_server_call(conn, &head, arguments);
+            }
+            Ok(ClientMessage::Arrive(arrive)) if arrive.token.len() > MAX_TOKEN => {
+                return "peer broke the protocol: a token longer than it may be".to_owned();
             }
             Ok(ClientMessage::Arrive(arrive)) => {
                 let max = core.limits.max_server_calls;

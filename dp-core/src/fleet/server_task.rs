@@ -112,10 +112,10 @@ fn answer(conn: &Conn, wait: u64, result: Result<Bytes, Failure>) {
     let size = frame.iter().map(Bytes::len).sum::<usize>() - (FRAME_HEAD - 1);
     let limit = conn.outbox.peer_max_message();
     if size <= limit {
-        conn.outbox.push(frame);
+        conn.outbox.push_answer(frame);
     } else {
         let failure = Some(Failure::TooLarge { size: size as u64, limit: limit as u64 });
-        conn.outbox.push(ServerReplyHead { wait, failure }.to_frame(Bytes::new()));
+        conn.outbox.push_answer(ServerReplyHead { wait, failure }.to_frame(Bytes::new()));
     }
 }
 
@@ -124,8 +124,10 @@ impl Job for ServerTask {
         self.turn.begin();
         if let Some(result) = self.poll() {
             self.turn.end();
-            // Withdrawn meanwhile, or the client is gone: nobody wants the answer.
-            if lock(&self.conn.waits).remove(&self.wait).is_some() {
+            // It counts towards what the client may have under way until here, also where nobody
+            // waits for it any more.
+            let waited = lock(&self.conn.waits).remove(&self.wait).is_some();
+            if waited && !self.withdrawn.load(Ordering::SeqCst) {
                 answer(&self.conn, self.wait, result);
             }
         } else if self.turn.pause() {

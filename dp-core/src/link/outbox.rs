@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -24,6 +24,10 @@ pub(crate) struct Outbox {
     wake: Notify,
     /// Bytes that were pushed and are not written yet.
     unwritten: AtomicUsize,
+    /// Bytes that were ever pushed, up to the last answer to something that the other side asked;
+    /// and bytes that were ever written.
+    answered: AtomicU64,
+    written: AtomicU64,
     /// The longest frame that the other side takes.
     peer_max_message: usize,
 }
@@ -44,6 +48,8 @@ impl Outbox {
             queue: Mutex::default(),
             wake: Notify::new(),
             unwritten: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             peer_max_message,
         }
     }
@@ -77,6 +83,20 @@ impl Outbox {
         drop(queue);
         self.wake.notify_one();
         true
+    }
+
+    /// Queues the answer to something that the other side asked.
+    pub(crate) fn push_answer(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
+        let pushed = self.push(frames);
+        let unwritten = self.unwritten() as u64;
+        self.answered.store(self.written.load(Ordering::Relaxed) + unwritten, Ordering::Relaxed);
+        pushed
+    }
+
+    /// How many bytes wait to be written up to the last answer.
+    pub(crate) fn unwritten_answers(&self) -> u64 {
+        let answered = self.answered.load(Ordering::Relaxed);
+        answered.saturating_sub(self.written.load(Ordering::Relaxed))
     }
 
     /// Queues a reply. Unless `flush`, the writer is not told yet: more replies will follow at
@@ -151,6 +171,7 @@ impl Outbox {
     /// The writer has written so many bytes.
     pub(crate) fn handle_written(&self, bytes: usize) {
         self.unwritten.fetch_sub(bytes, Ordering::Relaxed);
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

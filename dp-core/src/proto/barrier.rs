@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// So many different tokens may be waited at in one call.
+const MAX_TOKENS: usize = 1_024;
+
 /// All barriers of one call, by their tokens. Who meets is who the call addresses.
 ///
 /// A token's generation is complete when every worker that is not gone has arrived; then those
@@ -23,8 +26,9 @@ pub(crate) struct Barriers<K> {
     told: BTreeSet<usize>,
     members: usize,
     tokens: HashMap<String, Generation<K>>,
-    /// Whether anybody ever came with a deadline: without, none need be looked for.
-    with_deadlines: bool,
+    /// No deadline is before this one. It may be of somebody who waits no longer: looking then,
+    /// once, is cheaper than keeping it exact at every arrival.
+    earliest: Option<Instant>,
     releases: VecDeque<Release<K>>,
 }
 
@@ -72,7 +76,7 @@ impl<K: Clone + PartialEq> Barriers<K> {
             told: BTreeSet::new(),
             members,
             tokens: HashMap::new(),
-            with_deadlines: false,
+            earliest: None,
             releases: VecDeque::new(),
         }
     }
@@ -96,10 +100,16 @@ impl<K: Clone + PartialEq> Barriers<K> {
         now: Instant,
         period: Duration,
     ) {
-        if arrival.position >= self.members || self.gone.contains_key(&arrival.position) {
+        let too_many = self.tokens.len() >= MAX_TOKENS && !self.tokens.contains_key(token);
+        let over = self.gone.contains_key(&arrival.position);
+        if arrival.position >= self.members || over || too_many {
+            let verdict = BarrierVerdict::Lost { missing: vec![arrival.position] };
+            self.releases.push_back(Release { key: arrival.key, verdict, at: None });
             return;
         }
-        self.with_deadlines |= arrival.deadline.is_some();
+        if let Some(at) = arrival.deadline {
+            self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
+        }
         let generation = self.tokens.entry(token.to_owned()).or_insert_with(Generation::new);
         generation.arrive(arrival);
         self.advance(token, now, period);
@@ -117,8 +127,20 @@ impl<K: Clone + PartialEq> Barriers<K> {
         let tokens: Vec<String> = self.tokens.keys().cloned().collect();
         for token in tokens {
             if let Some(generation) = self.tokens.get_mut(&token) {
-                generation.arrived.remove(&position);
-                generation.next.retain(|arrival| arrival.position != position);
+                // A task that its method left behind may wait there: it is told, too.
+                let mut left: Vec<Arrival<K>> =
+                    generation.arrived.remove(&position).into_iter().collect();
+                let next = std::mem::take(&mut generation.next);
+                for arrival in next {
+                    match arrival.position == position {
+                        true => left.push(arrival),
+                        false => generation.next.push_back(arrival),
+                    }
+                }
+                for arrival in left {
+                    let verdict = BarrierVerdict::Lost { missing: vec![position] };
+                    self.releases.push_back(Release { key: arrival.key, verdict, at: None });
+                }
             }
             self.advance(&token, now, period);
         }
@@ -141,22 +163,22 @@ impl<K: Clone + PartialEq> Barriers<K> {
         found
     }
 
-    /// The earliest time at which somebody stops waiting.
+    /// When [`handle_time`](Self::handle_time) is to be called: nobody stops waiting before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        if !self.with_deadlines {
-            return None;
-        }
-        self.tokens.values().flat_map(Generation::all).filter_map(|arrival| arrival.deadline).min()
+        self.earliest
     }
 
     /// Releases those who have waited long enough.
     pub(crate) fn handle_time(&mut self, now: Instant) {
         for generation in self.tokens.values_mut() {
+            let late = |arrival: &Arrival<K>| arrival.deadline.is_some_and(|at| at <= now);
+            let due: Vec<_> = generation.all().filter(|arrival| late(arrival)).cloned().collect();
+            if due.is_empty() {
+                continue;
+            }
             let missing: Vec<usize> = (0..self.members)
                 .filter(|position| !generation.arrived.contains_key(position))
                 .collect();
-            let late = |arrival: &Arrival<K>| arrival.deadline.is_some_and(|at| at <= now);
-            let due: Vec<_> = generation.all().filter(|arrival| late(arrival)).cloned().collect();
             for arrival in due {
                 let verdict = BarrierVerdict::TimedOut { missing: missing.clone() };
                 self.releases.push_back(Release { key: arrival.key.clone(), verdict, at: None });
@@ -165,6 +187,8 @@ impl<K: Clone + PartialEq> Barriers<K> {
             generation.next.retain(|arrival| !late(arrival));
         }
         self.tokens.retain(|_, generation| !generation.is_empty());
+        let waiting = self.tokens.values().flat_map(Generation::all);
+        self.earliest = waiting.filter_map(|arrival| arrival.deadline).min();
     }
 
     /// Somebody who goes on.
@@ -352,7 +376,7 @@ mod tests {
         let mut scene = Scene::new(3);
         scene.arrive("a", 0, 1);
         scene.arrive("a", 2, 2);
-        assert_eq!(scene.gone(2), [(1, lost(&[2]))]);
+        assert_eq!(scene.gone(2), [(2, lost(&[2])), (1, lost(&[2]))]);
     }
 
     #[test]

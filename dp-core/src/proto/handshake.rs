@@ -19,7 +19,8 @@ pub(crate) fn compare(ours: &Contract, theirs: &Hello) -> Result<(), String> {
     if ours.worker != theirs.worker {
         return Err(format!(
             "its worker is `{}`, the server's is `{}`: start the client program of the same worker",
-            theirs.worker, ours.worker
+            shortened(&theirs.worker),
+            ours.worker
         ));
     }
     let mut differences = differing(&ours.methods, &theirs.methods);
