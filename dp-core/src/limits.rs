@@ -38,7 +38,8 @@ pub struct Limits {
     /// Default: 65,536.
     pub max_queue: usize,
     /// How many calls to the server, and arrivals at barriers, the workers of one client may have
-    /// unanswered; the server refuses those above. Default: 65,536.
+    /// unanswered; the server refuses those above, and calls whose arguments together exceed
+    /// `max_message`. Default: 65,536.
     pub max_server_calls: usize,
     /// How many result lines one worker keeps; it drops those above, and says so in the last.
     /// Default: 1,000,000.

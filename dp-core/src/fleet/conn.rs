@@ -1,7 +1,7 @@
 //! The server's side of one client's connection.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub(crate) struct Conn {
     told: Mutex<u64>,
     /// What its workers wait for, by the number that the client gave it.
     pub(crate) waits: Mutex<HashMap<u64, Waiting>>,
+    /// Bytes of arguments of the calls to the server that are under way.
+    pub(crate) server_call_bytes: AtomicUsize,
     /// What its workers have recorded, as far as they have told, by slot.
     pub(crate) told_records: Mutex<Vec<ToldRecord>>,
     /// Whether everybody has been told that it is there.
@@ -85,6 +87,7 @@ impl Conn {
             in_flight,
             told,
             waits,
+            server_call_bytes: AtomicUsize::new(0),
             told_records,
             announced,
             quitting,

@@ -22,6 +22,8 @@ pub(crate) struct ServerTask {
     core: Arc<Core>,
     conn: Arc<Conn>,
     wait: u64,
+    /// How many bytes of arguments it came with.
+    bytes: usize,
     turn: Turn,
     future: Mutex<Option<Invoked>>,
     withdrawn: AtomicBool,
@@ -39,10 +41,21 @@ impl Core {
             let reason = format!("this client has no worker of number {}", head.worker);
             return answer(conn, head.wait, Err(Failure::NotStarted { reason }));
         };
+        let bytes = arguments.len();
+        let max_bytes = self.limits.frame_limit();
+        if conn.server_call_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > max_bytes {
+            conn.server_call_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let reason = format!(
+                "the arguments of the calls to the server that this client has under way would \
+                 exceed {max_bytes} bytes (max_message of the server)"
+            );
+            return answer(conn, head.wait, Err(Failure::NotStarted { reason }));
+        }
         let task = Arc::new(ServerTask {
             core: self.clone(),
             conn: conn.clone(),
             wait: head.wait,
+            bytes,
             turn: Turn::queued(),
             future: Mutex::new(Some((self.dispatch_server)(head.method, arguments, caller))),
             withdrawn: AtomicBool::new(false),
@@ -143,6 +156,12 @@ impl Wake for ServerTask {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.wake_up();
+    }
+}
+
+impl Drop for ServerTask {
+    fn drop(&mut self) {
+        self.conn.server_call_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
