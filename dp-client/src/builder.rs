@@ -177,6 +177,12 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
         self
     }
 
+    /// How many metrics one worker keeps until they are reset; default 1,024.
+    pub fn max_metrics(mut self, metrics: usize) -> Self {
+        self.settings.limits.max_metrics = metrics;
+        self
+    }
+
     /// How many threads methods that block may hold at a time, over all workers of this client;
     /// default 1,024.
     pub fn max_threads(mut self, threads: usize) -> Self {

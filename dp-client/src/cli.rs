@@ -133,6 +133,16 @@ pub struct ClientArgs {
     )]
     pub max_results: Option<usize>,
 
+    /// How many metrics one worker keeps until they are reset [default: 1024]
+    #[arg(
+        long,
+        env = "DP_MAX_METRICS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_metrics: Option<usize>,
+
     /// How many threads methods that block may hold, over all workers [default: 1024]
     #[arg(
         long, env = "DP_MAX_THREADS", value_name = "N", value_parser = at_least_one,
@@ -163,6 +173,7 @@ impl ClientArgs {
             (&mut limits.max_message, self.max_message),
             (&mut limits.max_queue, self.max_queue),
             (&mut limits.max_results, self.max_results),
+            (&mut limits.max_metrics, self.max_metrics),
             (&mut limits.max_threads, self.max_threads),
         ] {
             if let Some(given) = given {

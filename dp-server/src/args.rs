@@ -146,6 +146,36 @@ pub struct ServerArgs {
         hide_short_help = true
     )]
     pub in_flight: Option<usize>,
+
+    /// How many calls to the server the workers of a client may have unanswered [default: 65536]
+    #[arg(
+        long,
+        env = "DP_MAX_SERVER_CALLS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_server_calls: Option<usize>,
+
+    /// How many threads functions on the server that block may hold [default: 1024]
+    #[arg(
+        long,
+        env = "DP_MAX_THREADS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_threads: Option<usize>,
+
+    /// How many result lines of workers that were lost are kept [default: 1000000]
+    #[arg(
+        long,
+        env = "DP_MAX_RESULTS",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_results: Option<usize>,
 }
 
 impl ServerArgs {
@@ -175,6 +205,9 @@ impl ServerArgs {
             (&mut limits.max_clients, self.max_clients),
             (&mut limits.max_workers, self.max_workers),
             (&mut limits.in_flight, self.in_flight),
+            (&mut limits.max_server_calls, self.max_server_calls),
+            (&mut limits.max_threads, self.max_threads),
+            (&mut limits.max_results, self.max_results),
         ] {
             if let Some(given) = given {
                 *limit = given;

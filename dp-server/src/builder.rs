@@ -226,6 +226,26 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// How many calls to the server, and arrivals at barriers, the workers of one client may have
+    /// unanswered before more are refused; default 65,536.
+    pub fn max_server_calls(mut self, calls: usize) -> Self {
+        self.settings.limits.max_server_calls = calls;
+        self
+    }
+
+    /// How many threads `#[on_server]` functions that block may hold at a time; default 1,024.
+    pub fn max_threads(mut self, threads: usize) -> Self {
+        self.settings.limits.max_threads = threads;
+        self
+    }
+
+    /// How many result lines of workers that were lost are kept; default 1,000,000. What one worker
+    /// keeps is a setting of its client.
+    pub fn max_results(mut self, lines: usize) -> Self {
+        self.settings.limits.max_results = lines;
+        self
+    }
+
     /// Listens, and lets clients join from now on.
     ///
     /// Runs (see [`Server::run`]) will happen on the tokio runtime that this is called in, whatever
