@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -281,11 +282,15 @@ impl<W: DistributedWorker> Group<W> {
         Ok(merge(measured, self.0.fleet.limits.max_metrics))
     }
 
-    /// Gathers what the workers have measured, merged over those that could be asked; and who could
-    /// not, with the reason.
-    pub async fn gather_metrics(&self) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
+    /// Gathers what the workers have measured, merged over those that answered within `timeout`;
+    /// and who did not, with the reason.
+    pub async fn gather_metrics(
+        &self,
+        timeout: Duration,
+    ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
         let (mut measured, mut failures) = (Vec::new(), Vec::new());
-        for outcome in self.system::<Vec<MeasuredMetric>>(system::METRICS).outcomes().await {
+        let broadcast = self.system::<Vec<MeasuredMetric>>(system::METRICS);
+        for outcome in broadcast.timeout(timeout).outcomes().await {
             match outcome.result {
                 Ok(metrics) => measured.push(metrics),
                 Err(error) => failures.push((outcome.worker, error)),

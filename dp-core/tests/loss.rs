@@ -329,6 +329,7 @@ async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_
     let messages: Vec<String> =
         fleet.master().results().await.unwrap().into_iter().map(|line| line.message).collect();
     assert_eq!(messages, ["kept", "before the end"]);
+    assert!(fleet.master().results_of_lost().is_empty(), "they would be counted twice");
     assert_eq!(built.load(Ordering::SeqCst), 1);
 
     // A connection of the same process takes the place of one that the server believes in.

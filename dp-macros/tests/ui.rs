@@ -4,11 +4,9 @@
 //! them before you keep them.
 
 #[test]
-fn workers_of_every_kind_compile_and_describe_themselves() {
-    trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
-}
-
-#[test]
-fn mistakes_are_reported_where_they_are() {
-    trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
+fn workers_of_every_kind_compile_and_mistakes_are_reported_where_they_are() {
+    // One set: each builds the dependencies anew.
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/ui/pass/*.rs");
+    cases.compile_fail("tests/ui/fail/*.rs");
 }

@@ -8,7 +8,6 @@ use dp_core::{
 };
 
 use crate::fold::fold;
-use crate::time::timeout;
 
 /// A gathering. What has come is kept where [`proceed`](Self::proceed) is dropped before its end.
 pub(crate) struct Gathering<W: DistributedWorker> {
@@ -18,14 +17,7 @@ pub(crate) struct Gathering<W: DistributedWorker> {
     /// What workers that were gone before had delivered.
     of_lost: Vec<ResultLine>,
     metrics: Vec<Metric>,
-    without_metrics: Option<WithoutMetrics>,
-}
-
-/// Whose measurements could not be had.
-#[derive(Debug)]
-enum WithoutMetrics {
-    Some(Vec<(WorkerInfo, CallError)>),
-    All { within: Duration },
+    without_metrics: Vec<(WorkerInfo, CallError)>,
 }
 
 /// A worker that did not give everything.
@@ -44,8 +36,6 @@ pub(crate) struct Gathered {
     pub(crate) results: Vec<ResultLine>,
     pub(crate) metrics: Vec<Metric>,
     pub(crate) silent: Vec<Silent>,
-    /// What went wrong without being about a single worker.
-    pub(crate) failure: Option<String>,
 }
 
 impl<W: DistributedWorker> Gathering<W> {
@@ -53,7 +43,7 @@ impl<W: DistributedWorker> Gathering<W> {
     pub(crate) fn new(master: MasterWorker<W>) -> Self {
         let of_lost = master.results_of_lost();
         let answers = vec![None; master.len()];
-        Self { master, answers, of_lost, metrics: Vec::new(), without_metrics: None }
+        Self { master, answers, of_lost, metrics: Vec::new(), without_metrics: Vec::new() }
     }
 
     /// Asks everybody, and waits for the answers `within` this time, once for results and once for
@@ -70,13 +60,7 @@ impl<W: DistributedWorker> Gathering<W> {
         let answered =
             |worker: &WorkerInfo| matches!(answers.get(worker.index()), Some(Some(Ok(_))));
         let answered = self.master.select(answered);
-        match timeout(within, answered.gather_metrics()).await {
-            Some((metrics, failures)) => {
-                self.metrics = metrics;
-                self.without_metrics = Some(WithoutMetrics::Some(failures));
-            }
-            None => self.without_metrics = Some(WithoutMetrics::All { within }),
-        }
+        (self.metrics, self.without_metrics) = answered.gather_metrics(within).await;
     }
 
     pub(crate) fn finish(self) -> Gathered {
@@ -98,17 +82,8 @@ impl<W: DistributedWorker> Gathering<W> {
                 }
             }
         }
-        match self.without_metrics {
-            Some(WithoutMetrics::Some(failures)) => {
-                let silent = |(worker, error)| Silent::new(&worker, "metrics", reason(&error));
-                gathered.silent.extend(failures.into_iter().map(silent));
-            }
-            Some(WithoutMetrics::All { within }) => {
-                let failure = format!("no metrics: not everybody answered within {within:?}");
-                gathered.failure = Some(failure);
-            }
-            None => {}
-        }
+        let silent = |(worker, error)| Silent::new(&worker, "metrics", reason(&error));
+        gathered.silent.extend(self.without_metrics.into_iter().map(silent));
         // Who was gone before, and has answered all the same, has come back since. Who did not
         // answer may have gone meanwhile: what they had delivered is known by now.
         let before = self.of_lost.into_iter().filter(|line| answered.contains(&line.worker));
@@ -138,7 +113,7 @@ impl Silent {
 impl Gathered {
     /// A line for everything that could not be had.
     pub(crate) fn failures(&self) -> Vec<String> {
-        Silent::messages(&self.silent).chain(self.failure.clone()).collect()
+        Silent::messages(&self.silent).collect()
     }
 }
 

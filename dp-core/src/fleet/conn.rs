@@ -38,6 +38,8 @@ pub(crate) struct Conn {
     pub(crate) told_records: Mutex<Vec<ToldRecord>>,
     /// Whether everybody has been told that it is there.
     pub(crate) announced: AtomicBool,
+    /// Whether it was disconnected on purpose.
+    pub(crate) kicked: AtomicBool,
     /// Whether it was told to quit: then it leaves on purpose.
     pub(crate) quitting: AtomicBool,
 }
@@ -75,6 +77,7 @@ impl Conn {
         let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
         let (told, waits) = (Mutex::new(0), Mutex::default());
         let told_records = Mutex::new(vec![ToldRecord::default(); workers.len()]);
+        let kicked = AtomicBool::new(false);
         let (announced, quitting) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
             key,
@@ -90,6 +93,7 @@ impl Conn {
             server_call_bytes: AtomicUsize::new(0),
             told_records,
             announced,
+            kicked,
             quitting,
         }
     }

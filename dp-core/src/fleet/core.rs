@@ -41,6 +41,14 @@ impl MethodNames {
     }
 }
 
+/// What a worker that is gone had told of its record.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Of which process it was.
+    incarnation: u64,
+    lines: Vec<Recorded>,
+}
+
 /// Calls an `#[on_server]` function.
 pub(super) type DispatchServer = dyn Fn(u16, Bytes, WorkerInfo) -> Invoked + Send + Sync;
 
@@ -52,7 +60,7 @@ pub(crate) struct Core {
     pub(super) roster: Mutex<Members>,
     pub(super) calls: Mutex<CallTable>,
     /// What workers that are gone had told of their records.
-    pub(super) left: Mutex<BTreeMap<WorkerId, Vec<Recorded>>>,
+    pub(super) left: Mutex<BTreeMap<WorkerId, Left>>,
     pub(super) events: broadcast::Sender<FleetEvent>,
     pub(super) count: watch::Sender<usize>,
     pub(crate) frequency: Arc<Frequency>,
@@ -146,9 +154,9 @@ impl Core {
     /// What workers that are gone had recorded, as far as they had told.
     pub(crate) fn results_of_lost(&self) -> Vec<ResultLine> {
         let left = lock(&self.left);
-        let lines = left
-            .iter()
-            .flat_map(|(id, lines)| lines.iter().cloned().map(|line| line.into_line(id.clone())));
+        let lines = left.iter().flat_map(|(id, left)| {
+            left.lines.iter().cloned().map(|line| line.into_line(id.clone()))
+        });
         lines.collect()
     }
 
@@ -156,14 +164,27 @@ impl Core {
     pub(super) fn keep_records(&self, conn: &Conn) {
         let told = std::mem::take(&mut *lock(&conn.told_records));
         let mut left = lock(&self.left);
-        let kept: usize = left.values().map(Vec::len).sum();
+        let kept: usize = left.values().map(|left| left.lines.len()).sum();
         // As many lines of all that are gone as one worker may have.
         let mut room = self.limits.max_results.saturating_sub(kept);
         for (id, record) in conn.workers.iter().zip(told) {
             let lines = record.lines.into_iter().take(room);
             if lines.len() > 0 {
                 room -= lines.len();
-                left.entry(id.clone()).or_default().extend(lines);
+                let left = left.entry(id.clone()).or_default();
+                left.incarnation = conn.incarnation;
+                left.lines.extend(lines);
+            }
+        }
+    }
+
+    /// A client is there: if it is one that was lost, its workers have their records still, and
+    /// what they had told is not to be counted twice.
+    pub(super) fn forget_records(&self, conn: &Conn) {
+        let mut left = lock(&self.left);
+        for id in &conn.workers {
+            if left.get(id).is_some_and(|left| left.incarnation == conn.incarnation) {
+                left.remove(id);
             }
         }
     }

@@ -99,6 +99,7 @@ impl Core {
 
     /// The client knows that it has joined: now everybody else is told.
     pub(super) fn arrived(&self, conn: &Conn) {
+        self.forget_records(conn);
         let mut members = lock(&self.roster);
         conn.announced.store(true, Ordering::Release);
         members.announced += conn.workers.len();

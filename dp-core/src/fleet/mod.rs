@@ -40,6 +40,9 @@ pub struct Fleet<W: DistributedWorker> {
     owner: Arc<Owner>,
 }
 
+/// Why a client is gone that was disconnected on purpose.
+const KICKED: &str = "disconnected from the server's console";
+
 /// Who joined or left.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -188,7 +191,8 @@ impl<W: DistributedWorker> Fleet<W> {
     /// does not come back by itself. Gives the client's id; `None` if there is no such worker.
     pub fn kick(&self, id: &WorkerId) -> Option<String> {
         let conn = self.core.conn_of(id)?;
-        let reason = "disconnected from the server's console".to_owned();
+        let reason = KICKED.to_owned();
+        conn.kicked.store(true, Ordering::Release);
         conn.outbox.push([Refused { reason }.to_frame()]);
         conn.outbox.finish();
         Some(conn.client.to_string())

@@ -103,6 +103,9 @@ where
             Err(error) => crate::error::io_reason(&error),
         },
     };
+    if conn.kicked.load(Ordering::Acquire) {
+        joined.reason = super::KICKED.to_owned();
+    }
     let reason = joined.reason.clone();
     drop(joined);
     let asked = conn.quitting.load(Ordering::Acquire);
