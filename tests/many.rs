@@ -30,6 +30,39 @@ fn workers_512_with_a_client_each() {
 }
 
 #[test]
+fn workers_512_and_a_client_killed_at_a_random_moment_of_100_barriers() {
+    let mut server = Server::start(SERVER, 512, "meet", &[]);
+    let mut clients: Vec<Client> =
+        (1..=8).map(|n| Client::start(CLIENT, &server.address, &format!("c{n}"), 64)).collect();
+    server.ready(512);
+    server.type_line("/run");
+    // Where the run is over before, this shows only that the end of idle workers is survived.
+    let moment = u64::from(std::process::id() % 300);
+    std::thread::sleep(std::time::Duration::from_millis(moment));
+    clients[4].0.kill();
+    let mut lines = Vec::new();
+    let ok = loop {
+        match server.line() {
+            line if line == "ok" => break true,
+            line if line == "failed" => break false,
+            line => lines.push(line),
+        }
+    };
+    if !ok {
+        let failure = lines.iter().find(|line| line.starts_with("error: ")).expect("an error");
+        assert!(failure.contains("c5/[1-64] lost: "), "{failure}");
+        // The others were told whom they missed, and did not hang.
+        let told = "barrier `round`: missing c5/";
+        let unaffected =
+            !failure.contains("of 512 workers failed") || failure.contains("64 of 512");
+        assert!(failure.contains(told) || unaffected, "{failure}");
+    }
+    server.quit();
+    clients.remove(4);
+    clients.into_iter().for_each(Client::ends_well);
+}
+
+#[test]
 fn workers_512_meet_100_times() {
     let mut server = Server::start(SERVER, 512, "meet", &[]);
     let clients: Vec<Client> =

@@ -66,6 +66,22 @@ fn timed_methods_record_their_time() {
 }
 
 #[test]
+fn postponed_calls_start_a_period_apart_in_worker_order() {
+    with_workers("postponed", 4, &[], |server| {
+        server.type_line("/freq 10");
+        let (lines, ok) = server.run();
+        assert!(ok);
+        let starts: Vec<u64> = messages(&lines)
+            .into_values()
+            .map(|messages| messages[0].strip_prefix("began ").unwrap().parse().unwrap())
+            .collect();
+        // A period of 100 ms apart, as far as a busy machine lets see.
+        assert!(starts.is_sorted(), "{starts:?}");
+        assert!(starts[3] - starts[0] > 250_000, "{starts:?}");
+    });
+}
+
+#[test]
 fn delays_come_a_period_apart_for_three_tokens_in_a_row() {
     with_workers("delays", 5, &["--frequency", "10"], |server| {
         let (lines, ok) = server.run();

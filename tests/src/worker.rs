@@ -37,6 +37,13 @@ impl Subject {
         ctx.result(format!("ok {}", self.name));
     }
 
+    /// Records when it began, in microseconds since the epoch.
+    #[remote]
+    pub fn begin(&self, ctx: &Context<Self>) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        ctx.result(format!("began {}", now.unwrap_or_default().as_micros()));
+    }
+
     /// Sleeps, and records when it began, in microseconds since the epoch.
     #[remote]
     pub async fn nap(&self, ctx: &Context<Self>, millis: u64) {
@@ -111,6 +118,9 @@ impl Subject {
             }
             "timed" => {
                 self.block(20).timed().await?;
+            }
+            "postponed" => {
+                self.begin().postpone().await?;
             }
             "fail" => {
                 self.fail_on_odd().await?;
