@@ -1,6 +1,8 @@
 //! Bytes ↔ messages. Pure: no socket, no clock. PROTOCOL.md describes what is on the wire.
 
 mod frame;
+#[cfg(test)]
+mod garbage;
 mod message;
 
 pub(crate) use frame::{Preamble, PreambleError};
