@@ -20,6 +20,8 @@ use crate::{Feed, Measured, Plan, Report, Share, Target};
 
 /// The metric of the latencies.
 const LATENCY: &str = "latency";
+/// How long workers may take to give their latencies once the load is over.
+const GATHER: Duration = Duration::from_secs(30);
 /// How many URLs a worker asks for at a time: so many that asking takes no time worth mentioning.
 const URLS_AT_A_TIME: u64 = 2_000;
 
@@ -73,7 +75,7 @@ impl Loader {
     /// The latencies of all these workers, but for those that are lost.
     #[schedule]
     async fn latency(&self) -> Option<Metric> {
-        let (metrics, _lost) = self.gather_metrics().await;
+        let (metrics, _lost) = self.gather_metrics(GATHER).await;
         metrics.into_iter().find(|metric| metric.name() == LATENCY)
     }
 }
