@@ -79,6 +79,18 @@ fn a_client_that_shall_not_come_back_ends_with_one_clear_line() {
 }
 
 #[test]
+fn a_switch_may_be_set_in_the_environment_in_the_usual_ways() {
+    let mut server = Server::start(SERVER, 1, "", &[]);
+    let args = ["--server", &server.address, "--id", "c1"];
+    let env = [("DP_EXIT_ON_DISCONNECT", "1"), ("DP_EXIT_ON_STDIN_EOF", ""), ("RUST_LOG", "")];
+    let mut client = Program::start(CLIENT.as_ref(), &args, &env);
+    server.ready(1);
+    server.kill();
+    assert_eq!(client.wait().code(), Some(1));
+    client.error_line(" is lost: ");
+}
+
+#[test]
 fn a_client_ends_with_its_standard_input_if_asked_to() {
     let mut server = Server::start(SERVER, 1, "", &[]);
     let args = ["--exit-on-stdin-eof"];

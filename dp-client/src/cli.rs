@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
 use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
@@ -80,20 +81,21 @@ pub struct ClientArgs {
     pub connect_for: Option<Duration>,
 
     /// End with an error when the server is lost, instead of trying to come back
-    #[arg(long, env = "DP_EXIT_ON_DISCONNECT")]
+    #[arg(long, env = "DP_EXIT_ON_DISCONNECT", value_parser = FalseyValueParser::new())]
     pub exit_on_disconnect: bool,
 
     /// How long to try to come back to a server that was lost, in seconds [default: for ever]
+    ///
+    /// Of no effect with --exit-on-disconnect.
     #[arg(
-        long, env = "DP_RECONNECT_FOR", value_name = "SECONDS", value_parser = seconds,
-        conflicts_with = "exit_on_disconnect"
+        long, env = "DP_RECONNECT_FOR", value_name = "SECONDS", value_parser = seconds
     )]
     pub reconnect_for: Option<Duration>,
 
     /// End with an error at the end of standard input
     ///
     /// For clients that are started over ssh without a terminal: they then end with the session.
-    #[arg(long, env = "DP_EXIT_ON_STDIN_EOF")]
+    #[arg(long, env = "DP_EXIT_ON_STDIN_EOF", value_parser = FalseyValueParser::new())]
     pub exit_on_stdin_eof: bool,
 
     /// Say more on standard error; twice for everything
@@ -317,7 +319,13 @@ fn program() -> String {
 /// Logs to standard error. A program that has its own logging keeps it.
 fn start_logging(verbose: u8) {
     let filter = match verbose {
-        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        // An empty variable is as good as none, in a compose file for one.
+        0 => match std::env::var("RUST_LOG") {
+            Ok(directives) if !directives.trim().is_empty() => {
+                EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+            }
+            _ => EnvFilter::new("info"),
+        },
         1 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),
     };

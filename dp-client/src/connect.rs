@@ -11,6 +11,8 @@ use tokio::time::{sleep, timeout};
 use crate::address;
 use crate::client::ClientError;
 
+/// How long an attempt may take when the time for trying is up.
+const LAST_ATTEMPT: Duration = Duration::from_millis(200);
 /// The pauses between attempts; a random part of the same length is added to each, so that clients
 /// that were started together do not come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,7 +27,9 @@ pub(crate) async fn connect(
 ) -> Result<(TcpStream, String), ClientError> {
     let whole = address::complete(server);
     loop {
-        match within(attempts.remaining(), try_once(&whole)).await {
+        // The last attempt needs a moment, too.
+        let limit = attempts.remaining().map(|remaining| remaining.max(LAST_ATTEMPT));
+        match within(limit, try_once(&whole)).await {
             Ok((stream, address)) => return Ok((stream, address)),
             Err(error) => attempts.failed(error).await?,
         }
@@ -115,13 +119,13 @@ impl Attempts {
             tracing::info!("cannot reach the server at {}: {error}; still trying", self.server);
         }
         let Some(pause) = self.pauses.next() else { pending().await };
-        if let (Some(limit), Some(remaining)) = (self.limit, self.remaining())
-            && remaining <= pause
-        {
+        let remaining = self.remaining();
+        if let (Some(limit), Some(Duration::ZERO)) = (self.limit, remaining) {
             let server = self.server.clone();
             return Err(ClientError::NotReached { server, limit, source: error });
         }
-        sleep(pause).await;
+        // The last attempt is made when the time is up, not before.
+        sleep(pause.min(remaining.unwrap_or(pause))).await;
         Ok(())
     }
 }

@@ -269,13 +269,37 @@ pub fn unknown_method(method: u16) -> Invoked {
     Box::pin(async { Err(Failure(wire::Failure::NotStarted { reason })) })
 }
 
+/// What a schedule returned whose type is not spelled `Result`: it may be one all the same, under
+/// another name. Where it is, the method below comes before that of [`RanValue`].
+#[derive(Debug)]
+pub struct Ran<T>(pub T);
+
+impl<T, E> Ran<Result<T, E>> {
+    /// What the schedule ended in.
+    ///
+    /// # Errors
+    /// When it is an `Err`.
+    pub fn run_result(self) -> RunResult
+    where
+        E: MethodError,
+    {
+        run_result(self.0)
+    }
+}
+
 /// What a schedule that returns no `Result` ended in.
-///
-/// # Errors
-/// Never.
-pub fn run_done<T>(value: T) -> RunResult {
-    drop(value);
-    Ok(())
+pub trait RanValue {
+    /// What the schedule ended in.
+    ///
+    /// # Errors
+    /// Never.
+    fn run_result(self) -> RunResult;
+}
+
+impl<T> RanValue for Ran<T> {
+    fn run_result(self) -> RunResult {
+        Ok(())
+    }
 }
 
 /// What a schedule that returns a `Result` ended in.

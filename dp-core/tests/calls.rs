@@ -630,6 +630,37 @@ async fn when_the_last_handle_is_dropped_the_workers_are_dropped_too() {
     until(|| dropped.load(Ordering::SeqCst) == 3).await;
 }
 
+#[tokio::test]
+async fn a_run_that_fails_fails_whatever_its_result_is_called() {
+    use dp_core::DistributedWorker;
+
+    type Outcome = Result<u8, String>;
+    struct Renamed;
+    #[distributed_worker]
+    impl Renamed {
+        #[remote]
+        fn hello(&self) {}
+        #[schedule]
+        async fn run(&self) -> Outcome {
+            self.hello().await.map_err(|error| error.to_string())?;
+            Err("no luck".to_owned())
+        }
+    }
+    struct Plain;
+    #[distributed_worker]
+    impl Plain {
+        #[schedule]
+        fn run(&self) -> usize {
+            self.len()
+        }
+    }
+    let master = MasterWorker::<Renamed>::in_process(1, |_| Renamed);
+    let error = Renamed::run(&master).start().unwrap().await.unwrap_err();
+    assert_eq!(error.to_string(), "no luck");
+    let master = MasterWorker::<Plain>::in_process(1, |_| Plain);
+    Plain::run(&master).start().unwrap().await.unwrap();
+}
+
 /// Waits for something that must come, with a bound that only a hang reaches.
 async fn until(condition: impl Fn() -> bool) {
     for _ in 0..3_000 {

@@ -170,7 +170,13 @@ fn program() -> String {
 /// Logs to standard error. A program that has its own logging keeps it.
 fn start_logging(verbose: u8) {
     let filter = match verbose {
-        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        // An empty variable is as good as none, in a compose file for one.
+        0 => match std::env::var("RUST_LOG") {
+            Ok(directives) if !directives.trim().is_empty() => {
+                EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+            }
+            _ => EnvFilter::new("info"),
+        },
         1 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),
     };

@@ -101,6 +101,10 @@ impl Core {
     pub(super) fn arrived(&self, conn: &Conn) {
         self.forget_records(conn);
         let mut members = lock(&self.roster);
+        if !members.conns.contains_key(&conn.key) {
+            // It has been replaced already: whoever hears of it would wait for its departure.
+            return;
+        }
         conn.announced.store(true, Ordering::Release);
         members.announced += conn.workers.len();
         // Under the lock, so that everybody hears of arrival and departure in this order. No

@@ -292,14 +292,21 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
         }
         RunKind::Schedule { is_async, fallible } => {
             let wait = is_async.then(|| quote_spanned!(span=> .await));
-            let done = Ident::new(if *fallible { "run_result" } else { "run_done" }, span);
             // The future outlives this borrow. It is boxed where it has the place of the schedule in
             // the user's source, for the compiler to say there if it is not `Send`.
             let future_name = hygienic("future", Span::call_site());
+            let value = quote_spanned!(span=> <#master_type #types>::#name(&#master) #wait);
+            let ended = match fallible {
+                true => quote_spanned!(span=> #private::run_result(#value)),
+                // It may be a `Result` of another name: the type decides, which only the compiler
+                // knows.
+                false => quote_spanned! {span=>
+                    use #private::RanValue as _;
+                    #private::Ran(#value).run_result()
+                },
+            };
             let future = quote_spanned! {span=>
-                ::std::boxed::Box::pin(async move {
-                    #private::#done(<#master_type #types>::#name(&#master) #wait)
-                })
+                ::std::boxed::Box::pin(async move { #ended })
             };
             quote! {{
                 let #master = ::core::clone::Clone::clone(#master);
