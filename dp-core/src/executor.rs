@@ -22,6 +22,9 @@ use crate::sync::lock;
 /// a little does not cost a thread, short enough that nobody notices the wait behind one.
 pub(crate) const STALL: Duration = Duration::from_millis(5);
 
+/// How often a job is told, a tick apart, that it takes long.
+pub(crate) const TOLD: u8 = 3;
+
 /// Threads without work end after this long.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -29,8 +32,9 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) trait Job: Send + Sync + 'static {
     fn run(self: Arc<Self>);
 
-    /// Called, once for each run, when the run takes longer than [`STALL`]: what it was to do
-    /// next should be handed to another thread.
+    /// Called, [`TOLD`] times for each run, when the run takes longer than [`STALL`]: what it was
+    /// to do next should be handed to another thread. The first time, what it does at the moment may
+    /// have begun just now; by the second, it has not.
     fn stalled(self: Arc<Self>) {}
 }
 
@@ -129,6 +133,7 @@ struct RunningJob {
     job: Arc<dyn Job>,
     since: Instant,
     blocked: bool,
+    told: u8,
 }
 
 impl Executor {
@@ -230,7 +235,9 @@ impl Shared {
                 let run = state.next_run;
                 state.next_run += 1;
                 let since = Instant::now();
-                state.running.insert(run, RunningJob { job: job.clone(), since, blocked: false });
+                state
+                    .running
+                    .insert(run, RunningJob { job: job.clone(), since, blocked: false, told: 0 });
                 drop(state);
                 // Jobs catch what user code throws; this keeps the count right even if one did not.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
@@ -269,7 +276,7 @@ impl Shared {
     fn monitor(self: Arc<Self>) {
         let mut state = lock(&self.state);
         while !state.closed {
-            let watched = state.running.values().any(|running| !running.blocked);
+            let watched = state.running.values().any(|running| running.told < TOLD);
             if !watched && state.queue.is_empty() {
                 state.monitor = Monitor::Parked;
                 state = self.park(state);
@@ -312,9 +319,10 @@ impl State {
     fn mark_blocked(&mut self) -> Vec<Arc<dyn Job>> {
         let mut stalled = Vec::new();
         for running in self.running.values_mut() {
-            if !running.blocked && running.since.elapsed() >= STALL {
+            if running.told < TOLD && running.since.elapsed() >= STALL {
+                self.blocked += usize::from(!running.blocked);
                 running.blocked = true;
-                self.blocked += 1;
+                running.told += 1;
                 stalled.push(running.job.clone());
             }
         }
@@ -403,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_job_is_told_once() {
+    fn a_stalled_job_is_told_as_often_as_promised() {
         struct Stalls(mpsc::Sender<&'static str>, Mutex<mpsc::Receiver<()>>);
         impl Job for Stalls {
             fn run(self: Arc<Self>) {
@@ -418,7 +426,9 @@ mod tests {
         let (events, seen) = mpsc::channel();
         let (go, wait) = mpsc::channel();
         executor.push(Arc::new(Stalls(events, Mutex::new(wait))));
-        assert_eq!(seen.recv().unwrap(), "stalled");
+        for _ in 0..TOLD {
+            assert_eq!(seen.recv().unwrap(), "stalled");
+        }
         go.send(()).unwrap();
         assert_eq!(seen.recv().unwrap(), "ran");
         assert!(seen.recv_timeout(STALL * 5).is_err());

@@ -1,7 +1,7 @@
 //! What went wrong once in the queues of workers, and must not again.
 #![allow(missing_docs, missing_debug_implementations)]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use dp_core::{BarrierError, Context, MasterWorker, distributed_worker};
 struct Shared {
     threads: Mutex<Vec<String>>,
     dropped: AtomicUsize,
+    stopped: AtomicBool,
 }
 
 struct Worker(Arc<Shared>);
@@ -36,6 +37,24 @@ impl Worker {
     #[remote]
     fn note(&self) {
         self.note_thread();
+    }
+
+    /// Blocks until `stop` was called, or for long.
+    #[remote]
+    fn until_stopped(&self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if self.0.stopped.load(Ordering::SeqCst) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
+    #[remote]
+    fn stop(&self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
     }
 
     /// The first worker never comes, the others come late.
@@ -133,6 +152,47 @@ async fn a_call_that_blocks_behind_others_does_not_hold_up_those_behind_it() {
     assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
     first.await.unwrap().unwrap();
     blocking.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_blocks_at_any_moment_of_its_job_is_noticed() {
+    for round in 0..20_u64 {
+        let (master, _) = workers(1);
+        master.block(round % 6).detach().await;
+        let running = tokio::spawn(master.workers()[0].until_stopped());
+        tokio::task::yield_now().await;
+        master.stop().detach().await;
+        assert!(running.await.unwrap().unwrap(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_built_the_worker_does_not_keep_it_to_itself() {
+    struct Late(Arc<Shared>);
+    #[distributed_worker]
+    impl Late {
+        #[remote]
+        fn until_stopped(&self) {
+            while !self.0.stopped.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        #[remote]
+        fn stop(&self) {
+            self.0.stopped.store(true, Ordering::SeqCst);
+        }
+    }
+    let (shared, built) = (Arc::<Shared>::default(), AtomicUsize::new(0));
+    let master = MasterWorker::<Late>::in_process(1, move |_| {
+        assert!(built.fetch_add(1, Ordering::SeqCst) > 0, "an expected panic");
+        // Longer than a start may take before the queue is handed over.
+        std::thread::sleep(Duration::from_millis(30));
+        Late(shared.clone())
+    });
+    master.until_stopped().detach().await;
+    let stop = tokio::time::timeout(HANG, master.stop());
+    stop.await.expect("it starts beside the one that built the worker").unwrap();
+    master.synchro("stopped").await.unwrap();
 }
 
 #[tokio::test]

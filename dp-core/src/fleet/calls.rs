@@ -421,9 +421,12 @@ impl CallTable {
             if let Some(at) = from {
                 self.deadlines.remove(at, Due::Barrier(call.id));
             }
-            if let Some(at) = to {
+            if let Some(at) = to.filter(|_| self.calls.contains_key(&call.id)) {
                 todo.earlier |= self.deadlines.insert(at, Due::Barrier(call.id));
             }
+        }
+        if !self.calls.contains_key(&call.id) {
+            return;
         }
         for (at, key) in later.turns {
             todo.earlier |= self.deadlines.insert(at, Due::Turn(call.id, key));
@@ -514,11 +517,17 @@ impl CallTable {
             for (due, at) in deadlines(call.id, call.timeout, &call.payload, call.started) {
                 self.deadlines.remove(at, due);
             }
-        } else if met {
+        }
+        if met {
             let why = why.unwrap_or_else(ended);
             let (now, period) = (Instant::now(), self.frequency.period());
-            self.meet(call, now, todo, |meetings, _| {
+            let names = self.names.clone();
+            self.meet(call, now, todo, |meetings, todo| {
                 meetings.handle_gone(position, why, now, period);
+                if settled {
+                    // Nobody will look after those whose turn was still to come.
+                    meetings.release_turns(call, &names, todo);
+                }
             });
         }
     }

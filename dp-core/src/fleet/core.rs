@@ -42,7 +42,7 @@ impl MethodNames {
 }
 
 /// What a worker that is gone had told of its record.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Left {
     /// Of which process it was.
     incarnation: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Core {
     pub(super) roster: Mutex<Members>,
     pub(super) calls: Mutex<CallTable>,
     /// What workers that are gone had told of their records.
-    pub(super) left: Mutex<BTreeMap<WorkerId, Left>>,
+    pub(super) left: Mutex<BTreeMap<WorkerId, Vec<Left>>>,
     pub(super) events: broadcast::Sender<FleetEvent>,
     pub(super) count: watch::Sender<usize>,
     pub(crate) frequency: Arc<Frequency>,
@@ -155,7 +155,8 @@ impl Core {
     pub(crate) fn results_of_lost(&self) -> Vec<ResultLine> {
         let left = lock(&self.left);
         let lines = left.iter().flat_map(|(id, left)| {
-            left.lines.iter().cloned().map(|line| line.into_line(id.clone()))
+            let lines = left.iter().flat_map(|left| left.lines.iter().cloned());
+            lines.map(|line| line.into_line(id.clone()))
         });
         lines.collect()
     }
@@ -164,7 +165,7 @@ impl Core {
     pub(super) fn keep_records(&self, conn: &Conn) {
         let told = std::mem::take(&mut *lock(&conn.told_records));
         let mut left = lock(&self.left);
-        let kept: usize = left.values().map(|left| left.lines.len()).sum();
+        let kept: usize = left.values().flatten().map(|left| left.lines.len()).sum();
         // As many lines of all that are gone as one worker may have.
         let mut room = self.limits.max_results.saturating_sub(kept);
         for (id, record) in conn.workers.iter().zip(told) {
@@ -172,8 +173,7 @@ impl Core {
             if lines.len() > 0 {
                 room -= lines.len();
                 let left = left.entry(id.clone()).or_default();
-                left.incarnation = conn.incarnation;
-                left.lines.extend(lines);
+                left.push(Left { incarnation: conn.incarnation, lines: lines.collect() });
             }
         }
     }
@@ -183,8 +183,8 @@ impl Core {
     pub(super) fn forget_records(&self, conn: &Conn) {
         let mut left = lock(&self.left);
         for id in &conn.workers {
-            if left.get(id).is_some_and(|left| left.incarnation == conn.incarnation) {
-                left.remove(id);
+            if let Some(left) = left.get_mut(id) {
+                left.retain(|left| left.incarnation != conn.incarnation);
             }
         }
     }

@@ -92,6 +92,12 @@ impl Meetings {
         }
     }
 
+    /// All turns have come.
+    pub(crate) fn release_turns(&mut self, call: &InFlight, names: &MethodNames, todo: &mut Todo) {
+        let turns = self.turns.drain().collect();
+        self.release(turns, call, names, todo);
+    }
+
     /// Sends whoever can go on, and says whose turn comes later.
     pub(crate) fn flush(
         &mut self,

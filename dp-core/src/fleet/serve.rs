@@ -91,10 +91,16 @@ where
 
     let beat = ServerMessage::heartbeat();
     let heartbeat = Heartbeat {
-        interval: core.limits.heartbeat_interval,
-        timeout: core.limits.heartbeat_timeout,
+        interval: core.limits.heartbeat_interval.max(Duration::from_millis(1)),
+        timeout: core.limits.heartbeat_timeout.max(Duration::from_millis(2)),
     };
-    let room = || core.room.notify_waiters();
+    let room = || {
+        if conn.outbox.unwritten_answers() > ANSWERS {
+            // It is not read from at the moment, and takes what is written.
+            activity.note();
+        }
+        core.room.notify_waiters();
+    };
     joined.reason = tokio::select! {
         reason = read_messages(&core, &conn, &mut frames) => reason,
         reason = keep_alive(&conn.outbox, &activity, heartbeat, &beat) => reason,

@@ -314,7 +314,7 @@ impl<W: DistributedWorker> Job for Batch<W> {
         loop {
             let next = self.cursor.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = self.slots.get(next) else { break };
-            if slot.pump() {
+            if slot.pump(&self.link) {
                 self.host.start(&self.link, vec![slot.clone()]);
             }
             if began.elapsed() >= STALL {

@@ -69,6 +69,10 @@ impl<W: DistributedWorker> Slot<W> {
 
     /// Tells the server what was recorded since it was last told.
     pub(super) fn tell_news(&self, link: &Uplink) {
+        if link.is_closed() {
+            // It would count as told.
+            return;
+        }
         while let Some((resets, lines)) = self.recorder.take_news(link.peer_max_message()) {
             let record = Record { worker: self.index as u32, resets, lines };
             let frame = record.to_frame();
@@ -91,12 +95,17 @@ impl<W: DistributedWorker> Slot<W> {
 
     /// Starts what may start, on a thread of the executor. Whether to go on in a new job: this one
     /// has run for so long that nobody would notice if it blocked now.
-    pub(super) fn pump(&self) -> bool {
+    ///
+    /// Whoever calls this flushes `link` behind it; answers that go elsewhere leave at once.
+    pub(super) fn pump(&self, link: &Arc<Uplink>) -> bool {
         let began = Instant::now();
         loop {
-            let built = self.built.load(Ordering::Acquire);
-            let Some((start, task)) = lock(&self.queue).next_start(built) else { return false };
-            task.start();
+            let next = {
+                let mut queue = lock(&self.queue);
+                queue.next_start(self.built.load(Ordering::Acquire))
+            };
+            let Some((start, task)) = next else { return false };
+            task.start(!task.came_over(link));
             let mut queue = lock(&self.queue);
             match queue.starting {
                 Some((current, _)) if current == start => queue.starting = None,
@@ -125,6 +134,14 @@ impl<W: DistributedWorker> Slot<W> {
         let mut queue = lock(&self.queue);
         queue.running.retain(|running| !Arc::ptr_eq(running, task));
         queue.alone &= !queue.running.is_empty();
+        queue.starting.is_none() && !queue.waiting.is_empty()
+    }
+
+    /// A call that need not be alone has built the worker. Whether others may be started beside it
+    /// now, and nobody is about to.
+    pub(super) fn handle_built(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        queue.alone = false;
         queue.starting.is_none() && !queue.waiting.is_empty()
     }
 

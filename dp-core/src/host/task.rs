@@ -130,10 +130,11 @@ impl<W: DistributedWorker> Task<W> {
         Arc::ptr_eq(&self.link, link)
     }
 
-    /// Starts the call: polls it once, in place. Its answer waits for whoever started it to flush.
-    pub(super) fn start(self: &Arc<Self>) {
+    /// Starts the call: polls it once, in place. Unless `flush`, its answer waits for whoever started
+    /// it to flush the connection.
+    pub(super) fn start(self: &Arc<Self>, flush: bool) {
         let _ = self.started.set(Instant::now());
-        self.poll(false);
+        self.poll(flush);
     }
 
     /// It was taken out of the queue before it could start.
@@ -225,6 +226,9 @@ impl<W: DistributedWorker> Task<W> {
         if !access.is_built() {
             drop(access);
             self.build_worker().map_err(Err)?;
+            if !self.exclusive && self.slot.handle_built() {
+                self.host.start(&self.link, vec![self.slot.clone()]);
+            }
             access = Access::take(&self.slot.worker, self.exclusive).ok_or_else(busy)?;
         }
         let link = WorkerLink {

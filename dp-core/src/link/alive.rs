@@ -51,7 +51,8 @@ impl Activity {
         Self(Arc::new(LastRead { start: Instant::now(), at: AtomicU64::new(0) }))
     }
 
-    fn note(&self) {
+    /// The other side has shown that it is there.
+    pub(crate) fn note(&self) {
         let now = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.at.store(now, Ordering::Relaxed);
     }

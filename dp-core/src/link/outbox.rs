@@ -37,6 +37,8 @@ struct Queue {
     frames: Vec<Bytes>,
     replies: Vec<Reply>,
     reply_bytes: usize,
+    /// Bytes of frames that were ever pushed.
+    pushed: u64,
     /// Nothing is pushed any more; what waits is still written.
     finished: bool,
     closed: bool,
@@ -72,6 +74,15 @@ impl Outbox {
 
     /// Queues frames. `false` if the connection is closed.
     pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
+        self.push_as(false, frames)
+    }
+
+    /// Queues the answer to something that the other side asked.
+    pub(crate) fn push_answer(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
+        self.push_as(true, frames)
+    }
+
+    fn push_as(&self, answer: bool, frames: impl IntoIterator<Item = Bytes>) -> bool {
         let mut queue = lock(&self.queue);
         if queue.closed || queue.finished {
             return false;
@@ -80,17 +91,13 @@ impl Outbox {
         queue.frames.extend(frames);
         let bytes: usize = queue.frames[before..].iter().map(Bytes::len).sum();
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        queue.pushed += bytes as u64;
+        if answer {
+            self.answered.store(queue.pushed, Ordering::Relaxed);
+        }
         drop(queue);
         self.wake.notify_one();
         true
-    }
-
-    /// Queues the answer to something that the other side asked.
-    pub(crate) fn push_answer(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
-        let pushed = self.push(frames);
-        let unwritten = self.unwritten() as u64;
-        self.answered.store(self.written.load(Ordering::Relaxed) + unwritten, Ordering::Relaxed);
-        pushed
     }
 
     /// How many bytes wait to be written up to the last answer.

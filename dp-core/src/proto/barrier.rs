@@ -158,6 +158,8 @@ impl<K: Clone + PartialEq> Barriers<K> {
             let before = generation.next.len();
             generation.next.retain(|arrival| arrival.key != *key);
             found |= generation.next.len() < before;
+            // As many have arrived as before, or fewer: nobody is released by this.
+            generation.promote();
         }
         self.tokens.retain(|_, generation| !generation.is_empty());
         found
@@ -185,6 +187,7 @@ impl<K: Clone + PartialEq> Barriers<K> {
             }
             generation.arrived.retain(|_, arrival| !late(arrival));
             generation.next.retain(|arrival| !late(arrival));
+            generation.promote();
         }
         self.tokens.retain(|_, generation| !generation.is_empty());
         let waiting = self.tokens.values().flat_map(Generation::all);
@@ -215,7 +218,13 @@ impl<K: Clone + PartialEq> Barriers<K> {
                     self.releases.push_back(Release { key, verdict, at: None });
                 }
                 self.told.extend(failed.iter().map(|arrival| arrival.position));
+                let some_failed = !failed.is_empty();
                 generation.arrived.retain(|_, arrival| arrival.survivors);
+                generation.promote();
+                if some_failed {
+                    // Those who had come again, behind these, are told as well.
+                    continue;
+                }
             }
             let complete = generation.arrived.len() + missing.len() >= self.members;
             if !complete || generation.arrived.is_empty() {
@@ -229,10 +238,7 @@ impl<K: Clone + PartialEq> Barriers<K> {
                 let at = staggered.then(|| at_turn(now, period, turn));
                 self.releases.push_back(Release { key: arrival.key, verdict, at });
             }
-            let next = std::mem::take(&mut generation.next);
-            for arrival in next {
-                generation.arrive(arrival);
-            }
+            generation.promote();
         }
         if generation.is_empty() {
             self.tokens.remove(token);
@@ -259,6 +265,13 @@ impl<K> Generation<K> {
             Entry::Vacant(free) => {
                 free.insert(arrival);
             }
+        }
+    }
+
+    /// Those who came again take the places that are free now.
+    fn promote(&mut self) {
+        for arrival in std::mem::take(&mut self.next) {
+            self.arrive(arrival);
         }
     }
 
@@ -404,6 +417,28 @@ mod tests {
         assert_eq!(scene.released(), [(1, BarrierVerdict::TimedOut { missing: vec![2] })]);
         assert_eq!(scene.arrive("a", 2, 3), []);
         assert_eq!(scene.arrive("a", 0, 4).len(), 3);
+    }
+
+    #[test]
+    fn who_waits_twice_is_told_twice() {
+        let mut scene = Scene::new(3);
+        scene.arrive("a", 0, 1);
+        scene.arrive("a", 0, 2);
+        assert_eq!(scene.gone(2), [(1, lost(&[2])), (2, lost(&[2]))]);
+
+        let mut scene = Scene::new(2);
+        scene.arrive("a", 0, 1);
+        scene.arrive("a", 0, 2);
+        assert!(scene.barriers.handle_withdraw(&1));
+        assert_eq!(scene.arrive("a", 1, 3), [(2, met(&[])), (3, met(&[]))]);
+
+        let mut scene = Scene::new(2);
+        let deadline = Some(scene.start);
+        scene.arrive_as("a", Arrival { deadline, ..arrival(0, 1) });
+        scene.arrive("a", 0, 2);
+        scene.barriers.handle_time(scene.start);
+        assert_eq!(scene.released().len(), 1);
+        assert_eq!(scene.arrive("a", 1, 3), [(2, met(&[])), (3, met(&[]))]);
     }
 
     #[test]
