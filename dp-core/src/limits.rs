@@ -37,6 +37,10 @@ pub struct Limits {
     /// How many calls may wait in one worker's queue; a client refuses those above.
     /// Default: 65,536.
     pub max_queue: usize,
+    /// How many bytes may wait for one slow client. A server makes no further calls to a client
+    /// that has more than this unwritten; a client refuses calls while its unanswered ones hold more
+    /// than this in arguments, and in answers that wait to be written. Default: 512 MiB.
+    pub max_queued_bytes: usize,
     /// How many calls to the server, and arrivals at barriers, the workers of one client may have
     /// unanswered; the server refuses those above, and calls whose arguments together exceed
     /// `max_message`. Default: 65,536.
@@ -65,6 +69,7 @@ impl Default for Limits {
             max_workers: 1 << 20,
             in_flight: 1 << 10,
             max_queue: 1 << 16,
+            max_queued_bytes: 512 << 20,
             max_server_calls: 1 << 16,
             max_results: 1_000_000,
             max_metrics: 1 << 10,

@@ -220,7 +220,8 @@ enum Due {
 #[derive(Debug, Default)]
 pub(crate) struct Todo {
     wakers: Vec<Waker>,
-    cancels: Vec<(Arc<Conn>, Cancel)>,
+    /// Calls that nobody waits for any more, and the workers' slots.
+    cancels: Vec<(Arc<Conn>, u64, Vec<u32>)>,
     releases: Vec<(Arc<Conn>, Release)>,
     /// A deadline was entered that is earlier than all before.
     pub(crate) earlier: bool,
@@ -228,19 +229,37 @@ pub(crate) struct Todo {
     pub(crate) settled: bool,
 }
 
+/// A call that was cancelled before it was sent to these workers behind a connection.
+#[derive(Debug)]
+pub(crate) struct Withdrawn {
+    conn: u64,
+    call: u64,
+    slots: Vec<u32>,
+}
+
 impl Todo {
     pub(crate) fn release(&mut self, conn: Arc<Conn>, release: Release) {
         self.releases.push((conn, release));
     }
 
-    pub(crate) fn run(self) {
+    /// Does it. What was cancelled before it left this side is given back.
+    pub(crate) fn run(self) -> Vec<Withdrawn> {
         for (conn, release) in self.releases {
             conn.outbox.push_answer([release.to_frame()]);
         }
-        for (conn, cancel) in self.cancels {
-            conn.outbox.push([cancel.to_frame()]);
+        let mut withdrawn = Vec::new();
+        for (conn, call, mut slots) in self.cancels {
+            let unsent = conn.outbox.withdraw(call, &slots);
+            slots.retain(|slot| !unsent.contains(slot));
+            if !slots.is_empty() {
+                conn.outbox.push([Cancel { call, targets: Targets::Some(slots) }.to_frame()]);
+            }
+            if !unsent.is_empty() {
+                withdrawn.push(Withdrawn { conn: conn.key, call, slots: unsent });
+            }
         }
         self.wakers.into_iter().for_each(Waker::wake);
+        withdrawn
     }
 }
 
@@ -305,6 +324,18 @@ impl CallTable {
     ) {
         for position in positions {
             self.settle(call, position, call.outcome(Err(error.clone())), todo);
+        }
+    }
+
+    /// These workers will never hear of the call: as good as answered.
+    pub(crate) fn handle_withdrawn(&mut self, withdrawn: &Withdrawn, todo: &mut Todo) {
+        let Some(call) = self.calls.get(&withdrawn.call).cloned() else { return };
+        for slot in &withdrawn.slots {
+            if let Some(position) = call.audience.position(withdrawn.conn, *slot) {
+                let reason = "given up before it was sent".to_owned();
+                let outcome = call.outcome(Err(CallError::NotSent { reason }));
+                self.settle(&call, position, outcome, todo);
+            }
         }
     }
 
@@ -566,16 +597,15 @@ fn ended() -> String {
     "it has ended".to_owned()
 }
 
-/// One cancel for each connection that leads to one of `positions`.
-fn cancels(call: &InFlight, positions: &[usize]) -> Vec<(Arc<Conn>, Cancel)> {
+/// The slots behind each connection that leads to one of `positions`.
+fn cancels(call: &InFlight, positions: &[usize]) -> Vec<(Arc<Conn>, u64, Vec<u32>)> {
     let mut by_conn: HashMap<u64, (Arc<Conn>, Vec<u32>)> = HashMap::new();
     for &position in positions {
         if let Some(Member { conn, slot, .. }) = call.audience.members().get(position) {
             by_conn.entry(conn.key).or_insert_with(|| (conn.clone(), Vec::new())).1.push(*slot);
         }
     }
-    let cancel = |slots: Vec<u32>| Cancel { call: call.id, targets: Targets::Some(slots) };
-    by_conn.into_values().map(|(conn, slots)| (conn, cancel(slots))).collect()
+    by_conn.into_values().map(|(conn, slots)| (conn, call.id, slots)).collect()
 }
 
 /// The frame of a call for a connection; or why the client would not take it.

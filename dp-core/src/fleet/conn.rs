@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-
 use super::server_task::ServerTask;
 use crate::id::WorkerId;
-use crate::link::Outbox;
+use crate::link::{CallFrame, Outbox};
 use crate::record::Recorded;
 use crate::sync::lock;
 use crate::wire::{Hello, Record, ServerMessage};
@@ -100,11 +98,12 @@ impl Conn {
 
     /// Sends calls made from a roster of `epoch`, after the positions that the workers have in it
     /// if they were last told others. `false` if the connection is closed.
-    pub(crate) fn send_calls(
+    pub(crate) fn send_call(
         &self,
         epoch: u64,
         indexes: &[u32],
-        frames: impl IntoIterator<Item = Bytes>,
+        call: u64,
+        frames: Vec<CallFrame>,
     ) -> bool {
         let mut told = lock(&self.told);
         let positions = (*told != epoch && !indexes.is_empty()).then(|| {
@@ -112,7 +111,7 @@ impl Conn {
             ServerMessage::positions(indexes)
         });
         // Pushed under the lock: no other call may come between the positions and these.
-        self.outbox.push(positions.into_iter().chain(frames))
+        self.outbox.push_call(positions, call, frames)
     }
 
     pub(crate) fn handle_sent(&self, slot: u32) {

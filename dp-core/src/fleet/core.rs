@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
-use super::calls::{CallTable, InFlight, Todo};
+use super::calls::{CallTable, InFlight, Todo, Withdrawn};
 use super::conn::Conn;
 use super::frequency::Frequency;
 use super::roster::{Audience, Member, Roster};
@@ -229,14 +229,23 @@ impl Core {
     pub(crate) fn with_calls<T>(&self, step: impl FnOnce(&mut CallTable, &mut Todo) -> T) -> T {
         let mut todo = Todo::default();
         let value = step(&mut lock(&self.calls), &mut todo);
+        for withdrawn in self.finish(todo) {
+            let mut todo = Todo::default();
+            lock(&self.calls).handle_withdrawn(&withdrawn, &mut todo);
+            // Settling cancels nothing.
+            self.finish(todo);
+        }
+        value
+    }
+
+    fn finish(&self, todo: Todo) -> Vec<Withdrawn> {
         if todo.earlier {
             self.earlier.notify_one();
         }
         if todo.settled {
             self.room.notify_waiters();
         }
-        todo.run();
-        value
+        todo.run()
     }
 
     pub(super) fn status(&self) -> Vec<WorkerStatus> {

@@ -10,6 +10,7 @@ use super::conn::Conn;
 use super::core::Core;
 use super::roster::{Audience, Member};
 use crate::CallError;
+use crate::link::{CallFrame, CallTargets};
 use crate::proto::barrier::at_turn;
 use crate::system;
 use crate::wire::{CallHead, Cancel, Targets};
@@ -107,9 +108,14 @@ impl Core {
             timeout: shorter(left, method.timeout).map(micros),
             targets,
         };
-        let frame = |method: &MethodCall, targets| {
+        let queued = conn.outbox.unwritten();
+        let frame = |method: &MethodCall, targets, whom| {
             let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
-            call_frame(&conn.outbox, &head(method, targets), arguments)
+            if queued > self.limits.max_queued_bytes {
+                return Err(full(conn, queued, self.limits.max_queued_bytes));
+            }
+            let parts = call_frame(&conn.outbox, &head(method, targets), arguments)?;
+            Ok(CallFrame { targets: whom, parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
         let mut frames = Vec::new();
@@ -119,21 +125,22 @@ impl Core {
                     true => Targets::All,
                     false => Targets::Some(members.iter().map(|(_, slot)| *slot).collect()),
                 };
-                match frame(method, targets) {
-                    Ok(frame) => frames.extend(frame),
+                match frame(method, targets, CallTargets::All(members.len())) {
+                    Ok(frame) => frames.push(frame),
                     Err(error) => not_sent.push((positions().collect(), error)),
                 }
             }
             Payload::Each(methods) => {
                 for (position, slot) in members {
-                    match frame(&methods[*position], Targets::Some(vec![*slot])) {
-                        Ok(frame) => frames.extend(frame),
+                    let targets = Targets::Some(vec![*slot]);
+                    match frame(&methods[*position], targets, CallTargets::One(*slot)) {
+                        Ok(frame) => frames.push(frame),
                         Err(error) => not_sent.push((vec![*position], error)),
                     }
                 }
             }
         }
-        if !frames.is_empty() && !conn.send_calls(epoch, indexes, frames) {
+        if !frames.is_empty() && !conn.send_call(epoch, indexes, call.id, frames) {
             let reason = format!("client {} is gone", conn.client);
             not_sent.push((positions().collect(), CallError::NotSent { reason }));
         }
@@ -165,6 +172,16 @@ impl Core {
             changed.await;
         }
     }
+}
+
+/// Why a call is not sent to a client that does not keep up.
+fn full(conn: &Conn, queued: usize, max: usize) -> CallError {
+    let client = &conn.client;
+    let reason = format!(
+        "{queued} bytes wait to be written to client {client} already, which is more than {max} \
+         (max_queued_bytes of the server)"
+    );
+    CallError::NotSent { reason }
 }
 
 fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

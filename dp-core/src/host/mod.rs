@@ -53,6 +53,8 @@ struct Shared<W: DistributedWorker> {
     /// By connection, call and worker.
     deadlines: Mutex<Deadlines<(u64, u64, usize)>>,
     links: AtomicU64,
+    /// Bytes of arguments of the calls that have not been answered.
+    held: Arc<AtomicUsize>,
     /// A deadline has come that is earlier than all before.
     earlier: Notify,
 }
@@ -110,6 +112,7 @@ impl<W: DistributedWorker> Host<W> {
             constructor: Box::new(constructor),
             deadlines: Mutex::new(Deadlines::new()),
             links: AtomicU64::new(0),
+            held: Arc::default(),
             earlier: Notify::new(),
         }))
     }
@@ -168,6 +171,8 @@ impl<W: DistributedWorker> Shared<W> {
         let deadline = head.timeout.map(std::time::Duration::from_micros);
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut ready = Vec::new();
+        let queued = self.held.load(Ordering::Relaxed) + link.unwritten();
+        let held = Held::new(&self.held, arguments.len());
         for slot in self.targets(&head.targets) {
             let exclusive = match head.method {
                 system::RESET_RESULTS => {
@@ -197,7 +202,18 @@ impl<W: DistributedWorker> Shared<W> {
                     }
                 },
             };
-            let task = Task::new(self, slot, link, &head, exclusive, arguments.clone(), deadline);
+            if queued > self.limits.max_queued_bytes {
+                let max = self.limits.max_queued_bytes;
+                let reason = format!(
+                    "client {} holds {queued} bytes of calls and answers already, which is more \
+                     than {max} (max_queued_bytes of the client)",
+                    self.client
+                );
+                not_started(link, head.call, slot.index, reason);
+                continue;
+            }
+            let arguments = (arguments.clone(), held.clone());
+            let task = Task::new(self, slot, link, &head, exclusive, arguments, deadline);
             if !slot.enqueue(task, self.limits.max_queue) {
                 let id = slot.info();
                 let max = self.limits.max_queue;
@@ -290,6 +306,31 @@ impl<W: DistributedWorker> Shared<W> {
                 Box::new(slots.iter().filter_map(|slot| self.slots.get(*slot as usize)))
             }
         }
+    }
+}
+
+/// The arguments of a call, for as long as one of its workers has not answered it.
+#[derive(Debug)]
+struct Held {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Arguments up to this length are not counted: how many calls may wait bounds them.
+    const SMALL: usize = 1 << 10;
+
+    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Arc<Self>> {
+        (bytes > Self::SMALL).then(|| {
+            all.fetch_add(bytes, Ordering::Relaxed);
+            Arc::new(Self { all: all.clone(), bytes })
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Shared;
+use super::{Held, Shared};
 use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
 use super::uplink::{Uplink, WorkerLink};
@@ -67,6 +67,7 @@ pub(super) struct Task<W: DistributedWorker> {
     stage: Mutex<Stage>,
     cancel: Arc<CancelSignal>,
     started: OnceLock<Instant>,
+    _held: Option<Arc<Held>>,
 }
 
 enum Stage {
@@ -84,7 +85,7 @@ impl<W: DistributedWorker> Task<W> {
         link: &Arc<Uplink>,
         head: &CallHead,
         exclusive: bool,
-        arguments: Bytes,
+        (arguments, held): (Bytes, Option<Arc<Held>>),
         deadline: Option<tokio::time::Instant>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -103,6 +104,7 @@ impl<W: DistributedWorker> Task<W> {
             stage: Mutex::new(Stage::Waiting(arguments)),
             cancel: Arc::default(),
             started: OnceLock::new(),
+            _held: held,
         })
     }
 
@@ -114,7 +116,7 @@ impl<W: DistributedWorker> Task<W> {
     ) -> Arc<Self> {
         let targets = crate::wire::Targets::All;
         let head = CallHead { call: 0, method: BUILD, timed: false, timeout: None, targets };
-        Self::new(host, slot, link, &head, true, Bytes::new(), None)
+        Self::new(host, slot, link, &head, true, (Bytes::new(), None), None)
     }
 
     /// Whether this is the call of this number that came over this connection.

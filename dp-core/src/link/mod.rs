@@ -6,7 +6,7 @@ mod outbox;
 mod stream;
 
 pub(crate) use alive::{Heartbeat, Watched, keep_alive};
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{CallFrame, CallTargets, Outbox};
 pub(crate) use stream::{Frames, LinkError, read_preamble, write_frames};
 
 /// The size of the in-memory pipe that stands for a network, in bytes.

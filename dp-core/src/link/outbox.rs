@@ -13,11 +13,14 @@ use crate::wire::{ClientMessage, Reply};
 
 /// Replies are announced to the writer at the latest when so many bytes of them wait.
 const REPLIES_AT_ONCE: usize = 64 << 10;
+/// The writer takes no more than about so many bytes at a time: what it has taken cannot be
+/// withdrawn any more.
+const TAKEN_AT_ONCE: usize = 1 << 20;
 
 /// The queue between those who send, on any thread, and the one writer of a connection.
 ///
-/// It grows with what its own side sends: calls are bounded by their callers, who wait for the
-/// answers or, detached, for room; replies are bounded by the calls in flight.
+/// It grows with what its own side sends: calls are withdrawn when their callers wait no longer, and
+/// not made above `max_queued_bytes`; replies are bounded by the calls in flight.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
@@ -32,9 +35,52 @@ pub(crate) struct Outbox {
     peer_max_message: usize,
 }
 
+/// A frame that waits, in its two parts, so that it is taken as a whole.
+#[derive(Debug)]
+struct Waiting {
+    /// Of a call: its number and the targets.
+    call: Option<(u64, CallTargets)>,
+    head: Bytes,
+    body: Bytes,
+}
+
+/// Whom a call's frame is for, as far as it takes to tell whether nobody waits for it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallTargets {
+    One(u32),
+    /// Everybody whom the call addresses behind this connection: so many.
+    All(usize),
+}
+
+impl CallTargets {
+    fn are_among(self, slots: &[u32]) -> bool {
+        match self {
+            Self::One(slot) => slots.contains(&slot),
+            Self::All(count) => count == slots.len(),
+        }
+    }
+}
+
+/// The frame of a call that is to be pushed.
+#[derive(Debug)]
+pub(crate) struct CallFrame {
+    pub(crate) targets: CallTargets,
+    pub(crate) parts: [Bytes; 2],
+}
+
+impl Waiting {
+    fn other(head: Bytes) -> Self {
+        Self { call: None, head, body: Bytes::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    frames: Vec<Bytes>,
+    frames: VecDeque<Waiting>,
     replies: Vec<Reply>,
     reply_bytes: usize,
     /// Bytes of frames that were ever pushed.
@@ -61,7 +107,7 @@ impl Outbox {
         self.peer_max_message
     }
 
-    /// How many bytes wait to be written.
+    /// How many bytes wait to be written, those of replies included.
     pub(crate) fn unwritten(&self) -> usize {
         self.unwritten.load(Ordering::Relaxed)
     }
@@ -74,22 +120,60 @@ impl Outbox {
 
     /// Queues frames. `false` if the connection is closed.
     pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
-        self.push_as(false, frames)
+        self.push_as(false, frames.into_iter().map(Waiting::other))
+    }
+
+    /// Queues the frames of a call, behind `first` if there is one. `false` if the connection is
+    /// closed.
+    pub(crate) fn push_call(
+        &self,
+        first: Option<Bytes>,
+        call: u64,
+        frames: impl IntoIterator<Item = CallFrame>,
+    ) -> bool {
+        let frames = frames.into_iter().map(|CallFrame { targets, parts: [head, body] }| {
+            Waiting { call: Some((call, targets)), head, body }
+        });
+        self.push_as(false, first.map(Waiting::other).into_iter().chain(frames))
+    }
+
+    /// Takes back a call's frames that the writer has not taken yet, where all whom they are for are
+    /// in `slots`. The workers that will never hear of the call, those of one frame that is for
+    /// several in no order.
+    pub(crate) fn withdraw(&self, call: u64, slots: &[u32]) -> Vec<u32> {
+        let mut withdrawn = Vec::new();
+        let mut bytes = 0;
+        let mut queue = lock(&self.queue);
+        queue.frames.retain(|frame| match frame.call {
+            Some((of, targets)) if of == call && targets.are_among(slots) => {
+                bytes += frame.len();
+                match targets {
+                    CallTargets::One(slot) => withdrawn.push(slot),
+                    CallTargets::All(_) => withdrawn.extend(slots),
+                }
+                false
+            }
+            _ => true,
+        });
+        drop(queue);
+        // As good as written to everybody who counts bytes.
+        self.handle_written(bytes);
+        withdrawn
     }
 
     /// Queues the answer to something that the other side asked.
     pub(crate) fn push_answer(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
-        self.push_as(true, frames)
+        self.push_as(true, frames.into_iter().map(Waiting::other))
     }
 
-    fn push_as(&self, answer: bool, frames: impl IntoIterator<Item = Bytes>) -> bool {
+    fn push_as(&self, answer: bool, frames: impl IntoIterator<Item = Waiting>) -> bool {
         let mut queue = lock(&self.queue);
         if queue.closed || queue.finished {
             return false;
         }
         let before = queue.frames.len();
         queue.frames.extend(frames);
-        let bytes: usize = queue.frames[before..].iter().map(Bytes::len).sum();
+        let bytes: usize = queue.frames.range(before..).map(Waiting::len).sum();
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
         queue.pushed += bytes as u64;
         if answer {
@@ -113,7 +197,9 @@ impl Outbox {
         if queue.closed || queue.finished {
             return;
         }
-        queue.reply_bytes += reply.encoded_len();
+        let bytes = reply.encoded_len();
+        queue.reply_bytes += bytes;
+        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
         queue.replies.push(reply);
         let many = queue.reply_bytes >= REPLIES_AT_ONCE;
         drop(queue);
@@ -137,32 +223,42 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.closed = true;
-        queue.frames = Vec::new();
+        queue.frames = VecDeque::new();
         queue.replies = Vec::new();
         drop(queue);
         self.wake.notify_one();
     }
 
-    /// Waits until there is something to write, and takes all of it; `false` once closed.
+    /// Waits until there is something to write, and takes a good deal of it; `false` once closed.
     ///
     /// # Cancel safety
     /// Nothing is taken before it is returned. Only one task may call this.
     pub(crate) async fn take(&self, into: &mut VecDeque<Bytes>) -> bool {
         loop {
-            let (replies, finished) = {
+            let (replies, estimated, finished) = {
                 let mut queue = lock(&self.queue);
                 if queue.closed {
                     return false;
                 }
-                into.extend(queue.frames.drain(..));
-                queue.reply_bytes = 0;
-                (mem::take(&mut queue.replies), queue.finished)
+                let mut bytes = 0;
+                while bytes < TAKEN_AT_ONCE
+                    && let Some(frame) = queue.frames.pop_front()
+                {
+                    bytes += frame.len();
+                    into.push_back(frame.head);
+                    if !frame.body.is_empty() {
+                        into.push_back(frame.body);
+                    }
+                }
+                let estimated = mem::take(&mut queue.reply_bytes);
+                (mem::take(&mut queue.replies), estimated, queue.finished)
             };
             if !replies.is_empty() {
                 // Encoded here, outside the lock, so that those who reply do not wait for it.
                 let frames = ClientMessage::replies(&replies, self.peer_max_message);
                 let bytes: usize = frames.iter().map(Bytes::len).sum();
                 self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+                self.unwritten.fetch_sub(estimated, Ordering::Relaxed);
                 into.extend(frames);
             }
             if !into.is_empty() {
@@ -203,6 +299,42 @@ mod tests {
         assert_eq!(outbox.unwritten(), frames[0].len());
         outbox.handle_written(frames[0].len());
         assert_eq!(outbox.unwritten(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_withdrawn_as_long_as_it_has_not_been_taken() {
+        let outbox = Outbox::new(1 << 20);
+        let frame = |targets| CallFrame {
+            targets,
+            parts: [Bytes::from_static(b"head"), Bytes::from_static(b"arguments")],
+        };
+        outbox.push_call(None, 1, [frame(CallTargets::All(3))]);
+        let each = (0..3).map(|slot| frame(CallTargets::One(slot)));
+        outbox.push_call(Some(Bytes::from_static(b"positions")), 2, each);
+        assert_eq!(outbox.unwritten(), 4 * 13 + 9);
+
+        assert_eq!(outbox.withdraw(1, &[0, 2]), Vec::<u32>::new(), "one still waits");
+        assert_eq!(outbox.withdraw(1, &[0, 1, 2]), [0, 1, 2]);
+        assert_eq!(outbox.withdraw(2, &[2, 0]), [0, 2]);
+        assert_eq!(outbox.unwritten(), 13 + 9);
+
+        let mut parts = VecDeque::new();
+        assert!(outbox.take(&mut parts).await);
+        assert_eq!(Vec::from(parts).concat(), b"positionsheadarguments");
+        assert_eq!(outbox.withdraw(2, &[0, 1, 2]), Vec::<u32>::new(), "it has been taken");
+    }
+
+    #[tokio::test]
+    async fn a_writer_takes_whole_frames_and_not_all_at_once() {
+        let outbox = Outbox::new(1 << 20);
+        let body = Bytes::from(vec![0; TAKEN_AT_ONCE]);
+        let parts = || [Bytes::from_static(b"head"), body.clone()];
+        let frame = |slot| CallFrame { targets: CallTargets::One(slot), parts: parts() };
+        outbox.push_call(None, 1, (0..3).map(frame));
+        let mut taken = VecDeque::new();
+        assert!(outbox.take(&mut taken).await);
+        assert_eq!(taken, parts());
+        assert_eq!(outbox.withdraw(1, &[0, 1, 2]), [1, 2]);
     }
 
     #[tokio::test]
