@@ -62,3 +62,30 @@ fn a_worker_lost_before_it_comes_to_a_barrier_fails_the_others_and_is_named() {
     assert!(left.iter().all(|line| line.contains("idle") && !line.starts_with("c3")), "{left:?}");
     server.quit();
 }
+
+#[test]
+fn a_stopped_client_costs_the_server_no_memory_and_the_others_no_time() {
+    const WORKERS: usize = 8;
+    let args = ["--heartbeat-timeout", "60", "--gather-timeout", "1"];
+    let mut server = Server::start(SERVER, WORKERS, "flood", &args);
+    let clients: Vec<Client> = (1..=WORKERS)
+        .map(|n| Client::start(CLIENT, &server.address, &format!("c{n}"), 1))
+        .collect();
+    server.ready(WORKERS);
+    let mut rounds = || {
+        let (lines, _) = server.run();
+        let line =
+            lines.iter().find_map(|line| line.strip_prefix("error: ")?.strip_suffix(" rounds"));
+        let rounds: u64 = line.and_then(|rounds| rounds.parse().ok()).expect("a number of rounds");
+        (rounds, server.resident_kib() >> 10)
+    };
+    let (all, _) = rounds();
+    clients[0].0.signal("STOP");
+    let (without_one, mib) = rounds();
+    clients[0].0.signal("CONT");
+    assert!(without_one >= all / 4, "{without_one} rounds instead of {all}");
+    // Of 1 MiB each, and none is kept for the one that does not read.
+    assert!(mib < 128 && without_one > 0, "{mib} MiB after {without_one} rounds");
+    server.quit();
+    clients.into_iter().for_each(Client::ends_well);
+}

@@ -171,6 +171,13 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
         self
     }
 
+    /// How many bytes of arguments of unanswered calls, and of answers that wait to be written, this
+    /// client holds before it refuses calls; default 512 MiB.
+    pub fn max_queued_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_queued_bytes = bytes;
+        self
+    }
+
     /// How many result lines one worker keeps until they are reset; default 1,000,000.
     pub fn max_results(mut self, lines: usize) -> Self {
         self.settings.limits.max_results = lines;

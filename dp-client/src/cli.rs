@@ -125,6 +125,13 @@ pub struct ClientArgs {
     )]
     pub max_queue: Option<usize>,
 
+    /// How much in unanswered calls and unsent answers this client holds, in MiB [default: 512]
+    #[arg(
+        long, env = "DP_MAX_QUEUED", value_name = "MIB",
+        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_queued: Option<usize>,
+
     /// How many result lines one worker keeps until they are reset [default: 1000000]
     #[arg(
         long,
@@ -174,6 +181,7 @@ impl ClientArgs {
         for (limit, given) in [
             (&mut limits.max_message, self.max_message),
             (&mut limits.max_queue, self.max_queue),
+            (&mut limits.max_queued_bytes, self.max_queued),
             (&mut limits.max_results, self.max_results),
             (&mut limits.max_metrics, self.max_metrics),
             (&mut limits.max_threads, self.max_threads),

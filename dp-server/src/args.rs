@@ -147,6 +147,13 @@ pub struct ServerArgs {
     )]
     pub in_flight: Option<usize>,
 
+    /// How much may wait to be written to one client, in MiB, before calls to it fail [default: 512]
+    #[arg(
+        long, env = "DP_MAX_QUEUED", value_name = "MIB",
+        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_queued: Option<usize>,
+
     /// How many calls to the server the workers of a client may have unanswered [default: 65536]
     #[arg(
         long,
@@ -205,6 +212,7 @@ impl ServerArgs {
             (&mut limits.max_clients, self.max_clients),
             (&mut limits.max_workers, self.max_workers),
             (&mut limits.in_flight, self.in_flight),
+            (&mut limits.max_queued_bytes, self.max_queued),
             (&mut limits.max_server_calls, self.max_server_calls),
             (&mut limits.max_threads, self.max_threads),
             (&mut limits.max_results, self.max_results),

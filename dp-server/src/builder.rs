@@ -226,6 +226,14 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// How many bytes may wait to be written to one client that does not keep up, before calls to it
+    /// fail with [`CallError::NotSent`](dp_core::CallError::NotSent); default 512 MiB. What callers no
+    /// longer wait for is taken back and does not count.
+    pub fn max_queued_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_queued_bytes = bytes;
+        self
+    }
+
     /// How many calls to the server, and arrivals at barriers, the workers of one client may have
     /// unanswered before more are refused; default 65,536.
     pub fn max_server_calls(mut self, calls: usize) -> Self {

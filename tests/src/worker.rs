@@ -58,6 +58,12 @@ impl Subject {
         std::thread::sleep(Duration::from_millis(millis));
     }
 
+    /// Takes data, and gives its length.
+    #[remote]
+    pub fn swallow(&self, data: &[u8]) -> usize {
+        data.len()
+    }
+
     /// Goes on for ever.
     #[remote]
     pub async fn endless(&self, ctx: &Context<Self>) {
@@ -133,6 +139,16 @@ impl Subject {
             }
             "meet" => {
                 self.meet(100).await?;
+            }
+            // Again and again 1 MiB to everybody, waiting for all but one; `failed` tells how often.
+            "flood" => {
+                let (data, begun) = (vec![0; 1 << 20], std::time::Instant::now());
+                let mut rounds = 0_u64;
+                while begun.elapsed() < Duration::from_secs(4) {
+                    self.swallow(&data).quorum(self.len() - 1).await?;
+                    rounds += 1;
+                }
+                anyhow::bail!("{rounds} rounds");
             }
             "delays" => {
                 self.delays().await?;

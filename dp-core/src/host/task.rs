@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Held, Shared};
 use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
 use super::uplink::{Uplink, WorkerLink};
+use super::{Held, Shared};
 use crate::context::{CancelSignal, Context};
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};

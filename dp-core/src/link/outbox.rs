@@ -131,8 +131,10 @@ impl Outbox {
         call: u64,
         frames: impl IntoIterator<Item = CallFrame>,
     ) -> bool {
-        let frames = frames.into_iter().map(|CallFrame { targets, parts: [head, body] }| {
-            Waiting { call: Some((call, targets)), head, body }
+        let frames = frames.into_iter().map(|CallFrame { targets, parts: [head, body] }| Waiting {
+            call: Some((call, targets)),
+            head,
+            body,
         });
         self.push_as(false, first.map(Waiting::other).into_iter().chain(frames))
     }
