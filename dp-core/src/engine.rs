@@ -8,7 +8,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 
 pub use crate::fleet::{
-    Departure, Fleet, FleetEvent, FrequencyError, Running, ServeError, WorkerStatus,
+    Admitted, Departure, Fleet, FleetEvent, FrequencyError, Peer, Running, ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 pub use crate::limits::Limits;

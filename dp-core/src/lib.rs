@@ -75,6 +75,8 @@ mod limits;
 mod link;
 mod map;
 mod metrics;
+#[cfg(feature = "net")]
+pub mod net;
 mod outcome;
 mod proto;
 mod record;

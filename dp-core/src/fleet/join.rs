@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use super::conn::{Conn, Waiting};
 use super::core::Members;
 use super::send::micros;
-use super::{Core, FleetEvent};
+use super::{Core, FleetEvent, Peer};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::link::Outbox;
-use crate::proto::handshake::{compare, worker_ids};
+use crate::proto::handshake::{compare, printable, worker_ids};
 use crate::sync::lock;
 use crate::wire::{Hello, Welcome};
 
@@ -18,11 +18,18 @@ impl Core {
     ///
     /// It can be called from now on, behind the welcome; [`arrived`](Self::arrived) tells everybody
     /// once that is written.
-    pub(super) fn join(
-        &self,
-        hello: &Hello,
-        address: &str,
-    ) -> Result<(Arc<Conn>, Welcome), String> {
+    pub(super) fn join(&self, hello: &Hello, peer: &Peer) -> Result<(Arc<Conn>, Welcome), String> {
+        if let Some(names) = &peer.names
+            && !names.contains(&hello.client)
+        {
+            return Err(format!(
+                "its certificate is for {}, its id is {}: start it with the --id that its \
+                 certificate is for, or none",
+                names.join(" and "),
+                printable(&hello.client)
+            ));
+        }
+        let address = &peer.address;
         compare(&self.contract, hello)?;
         if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
             return Err(format!("it can't host {} workers of such ids", hello.workers));
@@ -72,7 +79,8 @@ impl Core {
         let outbox = Outbox::new(peer_max.min(u32::MAX as usize));
         let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
         let key = members.next_conn;
-        let conn = Arc::new(Conn::new(key, hello, version, address.into(), ids.clone(), outbox));
+        let conn =
+            Arc::new(Conn::new(key, hello, version, address.as_str().into(), ids.clone(), outbox));
         for (slot, id) in ids.iter().enumerate() {
             members.workers.insert(id.clone(), (conn.clone(), slot as u32));
         }
@@ -82,7 +90,7 @@ impl Core {
 
         let welcome = Welcome {
             max_message: self.limits.frame_limit() as u64,
-            address: address.to_owned(),
+            address: address.clone(),
             positions,
             heartbeat_interval: micros(self.limits.heartbeat_interval),
             heartbeat_timeout: micros(self.limits.heartbeat_timeout),

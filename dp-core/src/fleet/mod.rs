@@ -30,7 +30,7 @@ use crate::wire::{Refused, ServerMessage};
 use crate::worker::DistributedWorker;
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
-pub use serve::{Departure, ServeError};
+pub use serve::{Admitted, Departure, Peer, ServeError};
 
 /// The master's engine, for a program that accepts connections. Cheap to clone; when the last
 /// clone is gone, so are the connections.
@@ -116,7 +116,18 @@ impl<W: DistributedWorker> Fleet<W> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        serve::serve(self.core.clone(), stream, address).await
+        Ok(self.admit(stream, &Peer::new(address)).await?.serve().await)
+    }
+
+    /// The first half of [`serve`](Self::serve): the handshake.
+    ///
+    /// # Errors
+    /// [`ServeError`] says why the peer did not join.
+    pub async fn admit<S>(&self, stream: S, peer: &Peer) -> Result<Admitted<S>, ServeError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        serve::admit(self.core.clone(), stream, peer).await
     }
 
     /// The same as [`serve`](Self::serve), as a future that holds no handle of the fleet.
@@ -128,7 +139,8 @@ impl<W: DistributedWorker> Fleet<W> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        serve::serve(self.core.clone(), stream, address)
+        let core = self.core.clone();
+        async move { Ok(serve::admit(core, stream, &Peer::new(address)).await?.serve().await) }
     }
 
     /// The broadcaster over whoever is there now. It does not keep the fleet's connections open.

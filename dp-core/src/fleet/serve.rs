@@ -1,17 +1,20 @@
 //! One connection, from the handshake to its end.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 use super::Core;
 use super::conn::Conn;
 use crate::barrier::MAX_TOKEN;
-use crate::link::{Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames};
+use crate::link::{
+    Activity, Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
+};
 use crate::wire::{
     ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Welcome, WireError,
 };
@@ -66,11 +69,51 @@ const ANSWERS: u64 = 8 << 20;
 const MAX_MESSAGE: &str = "max_message of the server";
 const MAX_HANDSHAKE: &str = "max_handshake of the server";
 
-pub(super) async fn serve<S>(
+/// Who is at the other end of a connection, as far as that is known before it says so itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Where it is connected from.
+    pub address: String,
+    /// The names that it has proven by a certificate: its id must be one of them. `None` where nobody
+    /// has asked for one.
+    pub names: Option<Vec<String>>,
+}
+
+impl Peer {
+    /// One that has proven nothing.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), names: None }
+    }
+
+    /// One whose certificate has these names.
+    pub fn with_names(mut self, names: Option<Vec<String>>) -> Self {
+        self.names = names;
+        self
+    }
+}
+
+/// A client that has joined, and can be called while [`serve`](Self::serve) is polled. Dropped, it
+/// leaves.
+pub struct Admitted<S> {
+    joined: Joined,
+    frames: Frames<Watched<ReadHalf<S>>>,
+    write: WriteHalf<S>,
+    activity: Activity,
+}
+
+impl<S> fmt::Debug for Admitted<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = &self.joined.conn.client;
+        f.debug_struct("Admitted").field("client", client).finish_non_exhaustive()
+    }
+}
+
+pub(super) async fn admit<S>(
     core: Arc<Core>,
     stream: S,
-    address: String,
-) -> Result<Departure, ServeError>
+    peer: &Peer,
+) -> Result<Admitted<S>, ServeError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -78,44 +121,55 @@ where
     let read = Watched::new(read);
     let activity = read.activity();
     let after = core.limits.handshake_timeout;
-    let shaken = timeout(after, handshake(&core, read, &mut write, &address)).await;
+    let shaken = timeout(after, handshake(&core, read, &mut write, peer)).await;
     let (conn, welcome, mut frames) = shaken.map_err(|_| ServeError::TimedOut { after })??;
-    let mut joined = Joined { core, conn, reason: "dropped by the server".to_owned() };
-    let (core, conn) = (joined.core.clone(), joined.conn.clone());
-    match timeout(after, write.write_all(&welcome.to_frame())).await {
+    let joined = Joined { core, conn, reason: "dropped by the server".to_owned() };
+    let welcoming = async {
+        write.write_all(&welcome.to_frame()).await?;
+        write.flush().await
+    };
+    match timeout(after, welcoming).await {
         Err(_) => return Err(ServeError::TimedOut { after }),
         Ok(Err(error)) => return Err(LinkError::Io(error).into()),
-        Ok(Ok(())) => core.arrived(&conn),
+        Ok(Ok(())) => joined.core.arrived(&joined.conn),
     }
-    frames.set_limit(core.limits.frame_limit(), MAX_MESSAGE);
+    frames.set_limit(joined.core.limits.frame_limit(), MAX_MESSAGE);
+    Ok(Admitted { joined, frames, write, activity })
+}
 
-    let beat = ServerMessage::heartbeat();
-    let heartbeat = Heartbeat {
-        interval: core.limits.heartbeat_interval.max(Duration::from_millis(1)),
-        timeout: core.limits.heartbeat_timeout.max(Duration::from_millis(2)),
-    };
-    let room = || {
-        if conn.outbox.unwritten_answers() > ANSWERS {
-            // It is not read from at the moment, and takes what is written.
-            activity.note();
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Admitted<S> {
+    /// Serves the connection to its end: how the client left.
+    pub async fn serve(self) -> Departure {
+        let Self { mut joined, mut frames, write, activity } = self;
+        let (core, conn) = (joined.core.clone(), joined.conn.clone());
+        let beat = ServerMessage::heartbeat();
+        let heartbeat = Heartbeat {
+            interval: core.limits.heartbeat_interval.max(Duration::from_millis(1)),
+            timeout: core.limits.heartbeat_timeout.max(Duration::from_millis(2)),
+        };
+        let room = || {
+            if conn.outbox.unwritten_answers() > ANSWERS {
+                // It is not read from at the moment, and takes what is written.
+                activity.note();
+            }
+            core.room.notify_waiters();
+        };
+        joined.reason = tokio::select! {
+            reason = read_messages(&core, &conn, &mut frames) => reason,
+            reason = keep_alive(&conn.outbox, &activity, heartbeat, &beat) => reason,
+            written = write_frames(write, &conn.outbox, room) => match written {
+                Ok(()) => "closed by the server".to_owned(),
+                Err(error) => crate::error::io_reason(&error),
+            },
+        };
+        if conn.kicked.load(Ordering::Acquire) {
+            joined.reason = super::KICKED.to_owned();
         }
-        core.room.notify_waiters();
-    };
-    joined.reason = tokio::select! {
-        reason = read_messages(&core, &conn, &mut frames) => reason,
-        reason = keep_alive(&conn.outbox, &activity, heartbeat, &beat) => reason,
-        written = write_frames(write, &conn.outbox, room) => match written {
-            Ok(()) => "closed by the server".to_owned(),
-            Err(error) => crate::error::io_reason(&error),
-        },
-    };
-    if conn.kicked.load(Ordering::Acquire) {
-        joined.reason = super::KICKED.to_owned();
+        let reason = joined.reason.clone();
+        drop(joined);
+        let asked = conn.quitting.load(Ordering::Acquire);
+        Departure { client: conn.client.to_string(), reason, asked }
     }
-    let reason = joined.reason.clone();
-    drop(joined);
-    let asked = conn.quitting.load(Ordering::Acquire);
-    Ok(Departure { client: conn.client.to_string(), reason, asked })
 }
 
 /// A client in the roster. However its connection ends, also by being dropped, it leaves.
@@ -135,7 +189,7 @@ async fn handshake<S>(
     core: &Core,
     mut read: Watched<ReadHalf<S>>,
     write: &mut (impl AsyncWrite + Unpin),
-    address: &str,
+    peer: &Peer,
 ) -> Result<(Arc<Conn>, Welcome, Frames<Watched<ReadHalf<S>>>), ServeError>
 where
     S: AsyncRead + AsyncWrite,
@@ -148,11 +202,12 @@ where
     );
     if !stranger {
         let _ = write.write_all(&Preamble::ours().to_bytes()).await;
+        let _ = write.flush().await;
     }
     preamble?;
     let mut frames = Frames::new(read, core.limits.max_handshake, MAX_HANDSHAKE);
     let hello = read_hello(&mut frames).await?;
-    match core.join(&hello, address) {
+    match core.join(&hello, peer) {
         Ok((conn, welcome)) => Ok((conn, welcome, frames)),
         Err(reason) => {
             let refused = Refused { reason: reason.clone() };
@@ -229,6 +284,10 @@ impl From<LinkError> for ServeError {
     fn from(error: LinkError) -> Self {
         let reason = error.to_string();
         match error {
+            // From TLS: the other side does not take this one's certificate, say.
+            LinkError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Protocol { reason: format!("TLS: {reason}") }
+            }
             LinkError::Io(_) => Self::Ended { reason },
             _ => Self::Protocol { reason },
         }

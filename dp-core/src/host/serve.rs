@@ -236,6 +236,10 @@ impl From<LinkError> for HostError {
     fn from(error: LinkError) -> Self {
         let reason = error.to_string();
         match error {
+            // From TLS: the other side does not take this one's certificate, say.
+            LinkError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Protocol { reason: format!("TLS: {reason}") }
+            }
             LinkError::Io(_) => Self::Ended { reason },
             _ => Self::Protocol { reason },
         }

@@ -5,8 +5,10 @@ mod alive;
 mod outbox;
 mod stream;
 
-pub(crate) use alive::{Heartbeat, Watched, keep_alive};
+pub(crate) use alive::{Activity, Heartbeat, Watched, keep_alive};
 pub(crate) use outbox::{CallFrame, CallTargets, Outbox};
+#[cfg(feature = "net")]
+pub(crate) use stream::read_first;
 pub(crate) use stream::{Frames, LinkError, read_preamble, write_frames};
 
 /// The size of the in-memory pipe that stands for a network, in bytes.

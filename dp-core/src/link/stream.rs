@@ -14,7 +14,7 @@ use tokio_util::codec::length_delimited::{LengthDelimitedCodec, LengthDelimitedC
 
 use super::Outbox;
 use crate::error::io_reason;
-use crate::wire::{Preamble, PreambleError, WireError};
+use crate::wire::{Preamble, PreambleError, WireError, is_tls};
 
 /// How many parts one vectored write names; more are of no use to the kernel.
 const PARTS_AT_ONCE: usize = 64;
@@ -34,10 +34,25 @@ pub(crate) enum LinkError {
 
 /// Reads the other side's preamble.
 pub(crate) async fn read_preamble<R: AsyncRead + Unpin>(read: &mut R) -> Result<(), LinkError> {
-    let mut bytes = [0; Preamble::LENGTH];
-    read.read_exact(&mut bytes).await?;
-    Preamble::parse(bytes)?;
+    Preamble::parse(read_first(read).await?)?;
     Ok(())
+}
+
+/// Reads as many bytes as a preamble has.
+pub(crate) async fn read_first<R: AsyncRead + Unpin>(
+    read: &mut R,
+) -> Result<[u8; Preamble::LENGTH], LinkError> {
+    let mut bytes = [0; Preamble::LENGTH];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match read.read(&mut bytes[filled..]).await? {
+            // An alert of TLS is shorter than a preamble.
+            0 if is_tls(&bytes[..filled]) => return Err(PreambleError::Tls.into()),
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            count => filled += count,
+        }
+    }
+    Ok(bytes)
 }
 
 /// The frames that come in, each as its kind and body. A frame's length is checked before anything

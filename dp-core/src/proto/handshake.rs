@@ -19,7 +19,7 @@ pub(crate) fn compare(ours: &Contract, theirs: &Hello) -> Result<(), String> {
     if ours.worker != theirs.worker {
         return Err(format!(
             "its worker is `{}`, the server's is `{}`: start the client program of the same worker",
-            shortened(&theirs.worker),
+            printable(&theirs.worker),
             ours.worker
         ));
     }
@@ -44,14 +44,14 @@ fn differing(ours: &[Method], theirs: &[MethodPrint]) -> Vec<String> {
                 method.name,
                 method.signature,
                 if method.signature == other.signature { " (other receiver or error)" } else { "" },
-                shortened(&other.signature)
+                printable(&other.signature)
             )),
             Some(_) => {}
         }
     }
     for other in theirs {
         if !ours.iter().any(|method| method.name == other.name) {
-            let name = shortened(&other.name);
+            let name = printable(&other.name);
             differences.push(format!("method `{name}` is missing in the server"));
         }
     }
@@ -64,7 +64,7 @@ fn differing(ours: &[Method], theirs: &[MethodPrint]) -> Vec<String> {
 }
 
 /// A peer's text goes into logs: bounded, and on one line.
-fn shortened(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().take(200).flat_map(char::escape_debug).collect::<String>().replace("\\'", "'")
 }
 

@@ -29,6 +29,47 @@ pub(crate) enum PreambleError {
     Version { theirs: u16, ours: u16 },
     #[error("peer encodes values in a way unknown here ({codec})")]
     Codec { codec: u8 },
+    #[error(
+        "peer asks for a token, this side has none: give both the same (--token-file or DP_TOKEN)"
+    )]
+    Token,
+    #[error(
+        "peer speaks TLS, this side does not: give the server --tls-cert and --tls-key, and the \
+         client --tls-ca"
+    )]
+    Tls,
+}
+
+/// What a side that has a token sends first, so that one that has none is told by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenPreamble {
+    /// Of this version.
+    Ours,
+    /// Of another one.
+    Version(u16),
+    /// It is none.
+    None,
+}
+
+const TOKEN_MAGIC: [u8; 4] = *b"\xd5dpt";
+const TOKEN_VERSION: u16 = 1;
+
+impl TokenPreamble {
+    pub(crate) fn parse(bytes: [u8; Preamble::LENGTH]) -> Self {
+        let [m0, m1, m2, m3, v0, v1, _, _] = bytes;
+        match u16::from_le_bytes([v0, v1]) {
+            _ if [m0, m1, m2, m3] != TOKEN_MAGIC => Self::None,
+            TOKEN_VERSION => Self::Ours,
+            version => Self::Version(version),
+        }
+    }
+
+    #[cfg(any(feature = "net", test))]
+    pub(crate) fn bytes() -> [u8; Preamble::LENGTH] {
+        let [m0, m1, m2, m3] = TOKEN_MAGIC;
+        let [v0, v1] = TOKEN_VERSION.to_le_bytes();
+        [m0, m1, m2, m3, v0, v1, 0, 0]
+    }
 }
 
 impl Preamble {
@@ -46,6 +87,12 @@ impl Preamble {
 
     pub(crate) fn parse(bytes: [u8; Self::LENGTH]) -> Result<Self, PreambleError> {
         let [m0, m1, m2, m3, v0, v1, codec, _reserved] = bytes;
+        if TokenPreamble::parse(bytes) != TokenPreamble::None {
+            return Err(PreambleError::Token);
+        }
+        if is_tls(&bytes) {
+            return Err(PreambleError::Tls);
+        }
         if [m0, m1, m2, m3] != MAGIC {
             let start = format!("\"{}\"", bytes.escape_ascii());
             return Err(PreambleError::NotDp { start });
@@ -61,6 +108,24 @@ impl Preamble {
         }
         Ok(theirs)
     }
+}
+
+#[cfg(feature = "net")]
+impl Preamble {
+    /// Whether these are the first bytes of a dp, of whatever version.
+    pub(crate) fn is_dp(bytes: [u8; Self::LENGTH]) -> bool {
+        bytes.starts_with(&MAGIC)
+    }
+
+    /// What there is to say of first bytes that are none of a dp's.
+    pub(crate) fn stranger(bytes: [u8; Self::LENGTH]) -> String {
+        Self::parse(bytes).err().map_or_else(String::new, |error| error.to_string())
+    }
+}
+
+/// Whether this is the begin of a TLS handshake, or of a TLS alert.
+pub(crate) fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 0x03, ..])
 }
 
 /// A frame whose body is written by `body`.
@@ -116,6 +181,14 @@ mod tests {
         bytes[4] = 9;
         let error = Preamble::parse(bytes).unwrap_err();
         assert!(matches!(error, PreambleError::Version { theirs: 9, ours: 1 }), "{error}");
+    }
+
+    #[test]
+    fn who_speaks_tls_or_has_a_token_is_named_with_the_remedy() {
+        let error = Preamble::parse(*b"\x16\x03\x01\x02\x00\x01\x00\x01").unwrap_err();
+        assert!(error.to_string().contains("--tls-ca"), "{error}");
+        let error = Preamble::parse(TokenPreamble::bytes()).unwrap_err();
+        assert!(error.to_string().contains("DP_TOKEN"), "{error}");
     }
 
     #[test]

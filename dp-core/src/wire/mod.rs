@@ -5,7 +5,9 @@ mod frame;
 mod garbage;
 mod message;
 
-pub(crate) use frame::{Preamble, PreambleError};
+#[cfg(feature = "net")]
+pub(crate) use frame::TokenPreamble;
+pub(crate) use frame::{Preamble, PreambleError, is_tls};
 pub(crate) use message::{
     Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record,
     Refused, Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict,
