@@ -21,6 +21,9 @@ pub struct Limits {
     pub max_handshake: usize,
     /// How long a peer may take for the handshake. Default: 10 s.
     pub handshake_timeout: Duration,
+    /// How many connections of a server may be in the handshake at a time, with nothing proven yet;
+    /// the others wait to be accepted. Default: 1,024.
+    pub max_handshakes: usize,
     /// After how long without anything else to send each side of a connection sends a heartbeat. A
     /// server's setting: its clients do as it does. Default: 2 s.
     pub heartbeat_interval: Duration,
@@ -63,6 +66,7 @@ impl Default for Limits {
             max_message: 256 << 20,
             max_handshake: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 1 << 10,
             heartbeat_interval: Duration::from_secs(2),
             heartbeat_timeout: Duration::from_secs(10),
             max_clients: 1 << 16,

@@ -1,12 +1,15 @@
 //! The options of a server program.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
+use dp_core::net::Token;
 
 use crate::address::DEFAULT_ADDRESS;
-use crate::builder::{NoState, ServerBuilder, Settings};
+use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
 use crate::console::OutputFormat;
 
 /// Bytes in the unit in which people give the size of a message.
@@ -49,9 +52,8 @@ pub(crate) const MIB: usize = 1024 * 1024;
 pub struct ServerArgs {
     /// Where to listen; port 0 takes a free one, said on standard error
     ///
-    /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. Whoever
-    /// reaches the port can join, so use other addresses than the default only in networks where
-    /// you trust everybody.
+    /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. An address that
+    /// other machines reach needs a token, or TLS, or --insecure.
     #[arg(long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
     pub bind: String,
 
@@ -62,6 +64,51 @@ pub struct ServerArgs {
     /// Calls per second for what is started one after another [default: 1]
     #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
     pub frequency: Option<f64>,
+
+    /// The file with the secret that clients have to share
+    ///
+    /// The secret itself may stand in DP_TOKEN instead. It is proven, and never sent.
+    #[arg(long, env = "DP_TOKEN_FILE", value_name = "FILE", help_heading = "Security")]
+    pub token_file: Option<PathBuf>,
+
+    /// This server's certificate, a PEM file: turns TLS on; `certs DIR` makes one
+    #[arg(
+        long,
+        env = "DP_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key",
+        help_heading = "Security"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of this server's certificate, a PEM file
+    #[arg(
+        long,
+        env = "DP_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Security"
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// Clients must show a certificate that this CA has signed, a PEM file
+    ///
+    /// The name in it is the client's id.
+    #[arg(
+        long,
+        env = "DP_TLS_CLIENT_CA",
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Security"
+    )]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// Let anybody join who reaches the port, from other machines too
+    #[arg(
+        long, env = "DP_INSECURE", value_parser = FalseyValueParser::new(),
+        help_heading = "Security"
+    )]
+    pub insecure: bool,
 
     /// How the console writes
     #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
@@ -95,6 +142,16 @@ pub struct ServerArgs {
         value_parser = seconds, help_heading = "Limits", hide_short_help = true
     )]
     pub handshake_timeout: Option<Duration>,
+
+    /// How many connections may be in the handshake at a time [default: 1024]
+    #[arg(
+        long,
+        env = "DP_MAX_HANDSHAKES",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_handshakes: Option<usize>,
 
     /// How long either side may send nothing before it sends a heartbeat, in seconds [default: 2]
     #[arg(
@@ -195,6 +252,7 @@ impl ServerArgs {
             output: self.output,
             gather_timeout: self.gather_timeout,
             quit_timeout: self.quit_timeout,
+            security: self.security(),
             ..Settings::default()
         };
         let limits = &mut settings.limits;
@@ -209,6 +267,7 @@ impl ServerArgs {
         }
         for (limit, given) in [
             (&mut limits.max_message, self.max_message),
+            (&mut limits.max_handshakes, self.max_handshakes),
             (&mut limits.max_clients, self.max_clients),
             (&mut limits.max_workers, self.max_workers),
             (&mut limits.in_flight, self.in_flight),
@@ -222,6 +281,22 @@ impl ServerArgs {
             }
         }
         ServerBuilder::new(settings)
+    }
+}
+
+impl ServerArgs {
+    fn security(&self) -> Security {
+        let token = match &self.token_file {
+            Some(path) => Some(TokenSource::File(path.clone())),
+            None => Token::from_env().map(TokenSource::Given),
+        };
+        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        let tls = files.map(|(cert, key)| TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: self.tls_client_ca.clone(),
+        });
+        Security { token, tls, insecure: self.insecure }
     }
 }
 

@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dp_core::DistributedWorker;
 use dp_core::engine::{Fleet, FrequencyError, Limits};
+use dp_core::net::{SecretError, ServerGate, ServerTls, Token};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
@@ -37,7 +39,46 @@ pub(crate) struct Settings {
     pub(crate) metrics_table: bool,
     pub(crate) gather_timeout: Duration,
     pub(crate) quit_timeout: Duration,
+    pub(crate) security: Security,
     pub(crate) limits: Limits,
+}
+
+/// Who may join.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Security {
+    pub(crate) token: Option<TokenSource>,
+    pub(crate) tls: Option<TlsFiles>,
+    /// Strangers may join from other machines.
+    pub(crate) insecure: bool,
+}
+
+/// Where the shared secret is.
+#[derive(Debug, Clone)]
+pub(crate) enum TokenSource {
+    Given(Token),
+    File(PathBuf),
+}
+
+/// The files that TLS needs.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+impl Security {
+    /// Reads the files.
+    pub(crate) fn gate(&self) -> Result<ServerGate, SecretError> {
+        let token = match &self.token {
+            None => None,
+            Some(TokenSource::Given(token)) => Some(token.clone()),
+            Some(TokenSource::File(path)) => Some(Token::read(path)?),
+        };
+        let read =
+            |files: &TlsFiles| ServerTls::read(&files.cert, &files.key, files.client_ca.as_deref());
+        Ok(ServerGate { token, tls: self.tls.as_ref().map(read).transpose()? })
+    }
 }
 
 impl Default for Settings {
@@ -50,6 +91,7 @@ impl Default for Settings {
             metrics_table: false,
             gather_timeout: Duration::from_secs(30),
             quit_timeout: Duration::from_secs(10),
+            security: Security::default(),
             limits: Limits::default(),
         }
     }
@@ -134,6 +176,49 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// A secret that clients have to share; default: none. It is proven, and never sent. Without it,
+    /// and without TLS, a server listens on the addresses of this machine alone, see
+    /// [`insecure`](Self::insecure).
+    pub fn token(mut self, token: Token) -> Self {
+        self.settings.security.token = Some(TokenSource::Given(token));
+        self
+    }
+
+    /// The same, read from a file when the server starts.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.security.token = Some(TokenSource::File(path.into()));
+        self
+    }
+
+    /// TLS 1.3, with the server's certificate (and those between it and its CA) and its key, PEM files
+    /// that are read when the server starts; default: none. `SERVER certs DIR` makes such files.
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let client_ca = self.settings.security.tls.and_then(|files| files.client_ca);
+        let (cert, key) = (cert.into(), key.into());
+        self.settings.security.tls = Some(TlsFiles { cert, key, client_ca });
+        self
+    }
+
+    /// The CA, a PEM file, that has to have signed a certificate of every client; that certificate's
+    /// name is the client's id. Only with [`tls`](Self::tls), which is to be called first; default:
+    /// clients need no certificate.
+    ///
+    /// # Panics
+    /// Without [`tls`](Self::tls).
+    pub fn tls_client_ca(mut self, ca: impl Into<PathBuf>) -> Self {
+        let files = self.settings.security.tls.as_mut();
+        files.expect("call `tls` before `tls_client_ca`").client_ca = Some(ca.into());
+        self
+    }
+
+    /// Listens also on addresses that others than this machine reach without asking anybody for a
+    /// proof: whoever reaches the port can join. Default: that is
+    /// [an error](StartError::Exposed).
+    pub fn insecure(mut self) -> Self {
+        self.settings.security.insecure = true;
+        self
+    }
+
     /// How many workers make it ready to run; default 1. More may join, then or later.
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
@@ -191,6 +276,13 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// How long somebody who has connected may take to introduce themselves; default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.settings.limits.handshake_timeout = timeout;
+        self
+    }
+
+    /// How many connections may be in the handshake at a time, with nothing proven yet; default 1,024.
+    /// The others wait to be accepted.
+    pub fn max_handshakes(mut self, connections: usize) -> Self {
+        self.settings.limits.max_handshakes = connections;
         self
     }
 
@@ -313,6 +405,19 @@ pub enum StartError {
         /// The address that is taken.
         address: SocketAddr,
     },
+    /// Others than this machine could reach it, and anybody of them could join.
+    #[error(
+        "listening on {address} would let everybody who reaches it join: give server and clients a \
+         shared secret (--token-file or DP_TOKEN) or TLS (--tls-cert and --tls-key; `certs DIR` \
+         makes certificates), or allow it with --insecure"
+    )]
+    Exposed {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The token, a certificate or a key cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The system does not let us listen there.
     #[error("cannot listen on {address}")]
     Listen {

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::ServerArgs;
 use crate::builder::Stateless;
+use crate::certs::CertsArgs;
 use crate::chain;
 use crate::console;
 use crate::signals;
@@ -113,6 +114,14 @@ where
 pub fn main_with<W: DistributedWorker>(state: W::Server) -> anyhow::Result<()> {
     let contract = W::contract();
     let matches = command(&contract.worker, contract.version).get_matches();
+    if let Some(("certs", matches)) = matches.subcommand() {
+        let args = CertsArgs::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+        if let Err(error) = args.run(&mut io::stdout()) {
+            eprintln!("error: {}", chain::message(&*error));
+            std::process::exit(1);
+        }
+        return Ok(());
+    }
     let args = ServerArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(error) = args.run_with::<W>(state) {
         eprintln!("error: {error}");
@@ -140,6 +149,7 @@ fn command(worker: &str, version: &'static str) -> Command {
              so does SIGTERM.\n\n\
              The console's lines go to standard output, logs to standard error."
         ))
+        .subcommand(CertsArgs::augment_args(Command::new("certs")))
         .after_help("More, with the limits: --help")
         .after_long_help(EXAMPLES.replace("SERVER", &program()))
 }
@@ -148,8 +158,13 @@ const EXAMPLES: &str = "\
 Examples:
   Wait for four workers on this machine:
       SERVER --workers 4
-  Let clients on other machines join:
-      SERVER --bind 0.0.0.0 --workers 40
+  Let clients on other machines join that have the same secret:
+      openssl rand -hex 32 > token
+      SERVER --bind 0.0.0.0 --workers 40 --token-file token
+  The same in TLS, with certificates for both sides:
+      SERVER certs keys --name lab.example --client c1 --client c2
+      SERVER --bind 0.0.0.0 --workers 2 --tls-cert keys/server.pem \\
+          --tls-key keys/server-key.pem --tls-client-ca keys/ca.pem
   Talk JSON with a program, which writes /run when it reads `ready to run`:
       SERVER --bind :0 --output json
   At the console, call a method with arguments in JSON, of all workers or of one:

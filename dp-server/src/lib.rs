@@ -44,12 +44,13 @@
 //!
 //! The console's commands and its output, as text and as JSON, are described at [`console`].
 //!
-//! Whoever reaches the port can join as a worker: bind it to a network only where you trust
-//! everybody who is on it.
+//! A server that other machines reach asks them for a proof: a shared secret, see
+//! [`ServerBuilder::token`], or certificates, see [`ServerBuilder::tls`] and `SERVER certs --help`.
 
 mod address;
 mod args;
 mod builder;
+mod certs;
 mod chain;
 mod cli;
 pub mod console;
@@ -66,6 +67,7 @@ pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};
 pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
+pub use dp_core::net::{SecretError, Token};
 pub use report::{FailedRun, Report, WorkerEnd, WorkerOutcome};
 pub use run::RunError;
 pub use server::{ReadyError, Server, ShutdownError};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dp_core::DistributedWorker;
-use dp_core::engine::{self, Fleet};
+use dp_core::engine::{self, Departure, Fleet, Peer};
+use dp_core::net::ServerGate;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -38,17 +39,35 @@ impl Listening {
         fleet: &Fleet<W>,
     ) -> Result<Self, StartError> {
         let bind = settings.bind.clone();
+        let gate = settings.security.gate()?;
+        let open_to_all = gate.token.is_none() && gate.tls.is_none() && !settings.security.insecure;
         // A socket belongs to the runtime in which it was made.
-        let opened = engine::io().spawn(async move { open(&bind).await }).await;
+        let opened = engine::io().spawn(async move { open(&bind, open_to_all).await }).await;
         let listeners = opened.unwrap_or(Err(StartError::NoRuntime))?;
+        if gate.token.is_none()
+            && gate.tls.as_ref().is_some_and(|tls| !tls.is_mutual())
+            && listeners.iter().any(|(address, _)| !address.ip().is_loopback())
+        {
+            tracing::warn!(
+                "TLS proves this server to its clients, and nothing to it: whoever reaches it can \
+                 join; add a token (--token-file) or certificates of clients (--tls-client-ca)"
+            );
+        }
 
         let (stop, stopped) = watch::channel(false);
         let places = settings.limits.max_clients.saturating_add(SPARE_CONNECTIONS);
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let bounds = Bounds {
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            handshakes: Arc::new(Semaphore::new(
+                settings.limits.max_handshakes.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            handshake_timeout: settings.limits.handshake_timeout,
+        };
+        let door = Arc::new(Door { gate, fleet: fleet.clone(), bounds });
         let (mut addresses, mut tasks) = (Vec::new(), JoinSet::new());
         for (address, listener) in listeners {
             tracing::info!("listening on {address}");
-            let task = accept(listener, fleet.clone(), Arc::clone(&places), stopped.clone());
+            let task = accept(listener, Arc::clone(&door), stopped.clone());
             tasks.spawn_on(task, engine::io());
             addresses.push(address);
         }
@@ -81,8 +100,25 @@ impl Listening {
     }
 }
 
-/// Listens on every address that `bind` stands for.
-async fn open(bind: &str) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
+/// How many may come in.
+#[derive(Debug)]
+struct Bounds {
+    places: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    handshake_timeout: Duration,
+}
+
+/// What everybody who connects goes through.
+#[derive(Debug)]
+struct Door<W: DistributedWorker> {
+    gate: ServerGate,
+    fleet: Fleet<W>,
+    bounds: Bounds,
+}
+
+/// Listens on every address that `bind` stands for. One that is `open_to_all` must be this machine's
+/// own.
+async fn open(bind: &str, open_to_all: bool) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let whole = address::complete(bind);
     let resolved = lookup_host(&whole)
         .await
@@ -91,6 +127,9 @@ async fn open(bind: &str) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> 
     let mut listeners: Vec<(SocketAddr, TcpListener)> = Vec::new();
     let mut failure = None;
     for mut address in resolved {
+        if open_to_all && !address.ip().is_loopback() {
+            return Err(StartError::Exposed { address });
+        }
         let any_port = address.port() == 0;
         if any_port && let Some((first, _)) = listeners.first() {
             // One name, one port: clients are told a single number.
@@ -138,8 +177,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts until told to stop, then waits for the connections that there are.
 async fn accept<W: DistributedWorker>(
     listener: TcpListener,
-    fleet: Fleet<W>,
-    places: Arc<Semaphore>,
+    door: Arc<Door<W>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -152,14 +190,14 @@ async fn accept<W: DistributedWorker>(
                 log_panic(ended);
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = accept_one(&listener, &door.bounds) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, peer, handshake)) => {
                 pause = Pause::default();
-                match Arc::clone(&places).try_acquire_owned() {
+                match Arc::clone(&door.bounds.places).try_acquire_owned() {
                     Ok(place) => {
-                        connections.spawn(serve(stream, peer, fleet.clone(), place));
+                        connections.spawn(serve(stream, peer, Arc::clone(&door), place, handshake));
                     }
                     Err(_) => tracing::warn!(
                         "connection from {peer} refused: {} are open, which is the most that \
@@ -188,19 +226,42 @@ async fn accept<W: DistributedWorker>(
     }
 }
 
+/// The next connection, once there is room for one more in the handshake.
+async fn accept_one(
+    listener: &TcpListener,
+    bounds: &Bounds,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let room = Arc::clone(&bounds.handshakes).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, room))
+}
+
 async fn serve<W: DistributedWorker>(
     stream: TcpStream,
     peer: SocketAddr,
-    fleet: Fleet<W>,
+    door: Arc<Door<W>>,
     _place: OwnedSemaphorePermit,
+    handshake: OwnedSemaphorePermit,
 ) {
     // A call must not wait for the reply to the one before it.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("{peer}: cannot set TCP_NODELAY: {error}");
     }
-    match fleet.serve(stream, peer.to_string()).await {
-        Ok(departure) if departure.asked => tracing::debug!("client {} quit", departure.client),
-        Ok(departure) => tracing::info!("client {} left: {}", departure.client, departure.reason),
+    let admitting = async {
+        let (stream, names) = door.gate.admit(stream).await.map_err(|error| error.to_string())?;
+        let who = Peer::new(peer.to_string()).with_names(names);
+        door.fleet.admit(stream, &who).await.map_err(|error| error.to_string())
+    };
+    let within = door.bounds.handshake_timeout;
+    let admitted = timeout(within, admitting)
+        .await
+        .unwrap_or_else(|_| Err(format!("no handshake within {within:?} (handshake_timeout)")));
+    drop(handshake);
+    match admitted {
+        Ok(client) => match client.serve().await {
+            Departure { client, asked: true, .. } => tracing::debug!("client {client} quit"),
+            Departure { client, reason, .. } => tracing::info!("client {client} left: {reason}"),
+        },
         Err(error) => tracing::warn!("connection from {peer} refused: {error}"),
     }
 }
@@ -248,21 +309,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_an_error_that_names_it() {
-        let (address, _held) = open("127.0.0.1:0").await.unwrap().remove(0);
-        let error = open(&address.to_string()).await.unwrap_err();
+        let (address, _held) = open("127.0.0.1:0", true).await.unwrap().remove(0);
+        let error = open(&address.to_string(), true).await.unwrap_err();
         assert!(matches!(error, StartError::PortTaken { address: taken } if taken == address));
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
 
     #[tokio::test]
+    async fn what_others_reach_is_not_opened_to_all() {
+        for bind in ["0.0.0.0:0", "[::]:0"] {
+            let error = open(bind, true).await.unwrap_err();
+            assert!(matches!(error, StartError::Exposed { .. }), "{error}");
+            assert!(error.to_string().contains("--token-file"), "{error}");
+        }
+        assert!(open("0.0.0.0:0", false).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_name_is_listened_to_on_one_port() {
-        let listeners = open("localhost:0").await.unwrap();
+        let listeners = open("localhost:0", true).await.unwrap();
         assert!(listeners.iter().all(|(address, _)| address.port() == listeners[0].0.port()));
     }
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_an_error_that_quotes_it() {
-        let error = open("no.such.host.invalid:1").await.unwrap_err();
+        let error = open("no.such.host.invalid:1", true).await.unwrap_err();
         assert!(matches!(error, StartError::Resolve { .. }), "{error:?}");
         assert!(error.to_string().contains("no.such.host.invalid:1"));
     }

@@ -64,6 +64,11 @@ impl Token {
         Self::from_text(&text, &path.display().to_string())
     }
 
+    /// The token in the environment variable `DP_TOKEN`; `None` where that is not set, or empty.
+    pub fn from_env() -> Option<Self> {
+        Self::from_text(&std::env::var("DP_TOKEN").ok()?, "DP_TOKEN").ok()
+    }
+
     fn from_text(text: &str, from: &str) -> Result<Self, SecretError> {
         let secret = text.trim();
         if secret.is_empty() {
