@@ -23,9 +23,29 @@ pub(crate) fn complete(text: &str) -> String {
     }
 }
 
+/// The name, or the IP address, in an address as a person writes it.
+pub(crate) fn host(text: &str) -> String {
+    let whole = complete(text);
+    let host = whole.rsplit_once(':').map_or(whole.as_str(), |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::complete;
+    use super::{complete, host};
+
+    #[test]
+    fn the_host_is_what_a_certificate_is_for() {
+        for (text, name) in [
+            ("", "127.0.0.1"),
+            ("lab:9000", "lab"),
+            ("lab", "lab"),
+            ("[::1]:9000", "::1"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(host(text), name, "{text:?}");
+        }
+    }
 
     #[test]
     fn what_is_left_out_is_the_default() {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dp_core::engine::Limits;
+use dp_core::net::{ClientGate, ClientTls, Token};
 use dp_core::{DistributedWorker, WorkerInfo};
 
 use crate::address::DEFAULT_ADDRESS;
@@ -28,7 +30,46 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) connect_for: Option<Duration>,
     pub(crate) after_loss: AfterLoss,
+    pub(crate) security: Security,
     pub(crate) limits: Limits,
+}
+
+/// How the server and this client know each other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Security {
+    pub(crate) token: Option<TokenSource>,
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// This client's own certificate, and its key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    pub(crate) tls_name: Option<String>,
+}
+
+/// Where the shared secret is.
+#[derive(Debug, Clone)]
+pub(crate) enum TokenSource {
+    Given(Token),
+    File(PathBuf),
+}
+
+impl Security {
+    /// Reads the files.
+    pub(crate) fn gate(&self) -> Result<ClientGate, ClientError> {
+        let token = match &self.token {
+            None => None,
+            Some(TokenSource::Given(token)) => Some(token.clone()),
+            Some(TokenSource::File(path)) => Some(Token::read(path)?),
+        };
+        let identity = self.identity.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
+        let tls = match &self.tls_ca {
+            Some(ca) => Some(ClientTls::read(ca, identity, self.tls_name.as_deref())?),
+            // A secret of the user's would travel to whoever is there.
+            None if identity.is_some() || self.tls_name.is_some() => {
+                return Err(ClientError::NoTlsCa);
+            }
+            None => None,
+        };
+        Ok(ClientGate { tls, token })
+    }
 }
 
 impl Default for Settings {
@@ -39,6 +80,7 @@ impl Default for Settings {
             workers: 1,
             connect_for: None,
             after_loss: AfterLoss::Reconnect(None),
+            security: Security::default(),
             limits: Limits::default(),
         }
     }
@@ -120,9 +162,45 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     }
 
     /// The client's name, which no other client of the server may have: 1 to 255 bytes without white
-    /// space, control characters, `,`, `[` and `]`. Default: host name and process id, `lab1-4711`.
+    /// space, control characters, `,`, `[` and `]`. Default: the name in its
+    /// [certificate](Self::tls_identity), else host name and process id, `lab1-4711`.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.settings.id = Some(id.into());
+        self
+    }
+
+    /// The secret that this client shares with its server; default: none. Both prove it to each other,
+    /// and neither sends it: this client does nothing for a server that does not have it.
+    pub fn token(mut self, token: Token) -> Self {
+        self.settings.security.token = Some(TokenSource::Given(token));
+        self
+    }
+
+    /// The same, read from a file when the client is built.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.security.token = Some(TokenSource::File(path.into()));
+        self
+    }
+
+    /// TLS 1.3, with the CA that has signed the server's certificate, a PEM file that is read when the
+    /// client is built; default: none.
+    pub fn tls_ca(mut self, ca: impl Into<PathBuf>) -> Self {
+        self.settings.security.tls_ca = Some(ca.into());
+        self
+    }
+
+    /// This client's own certificate and its key, PEM files, for a server that asks for them. The
+    /// server knows the client by the name in it: that is its id. Only with
+    /// [`tls_ca`](Self::tls_ca); default: none.
+    pub fn tls_identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.settings.security.identity = Some((cert.into(), key.into()));
+        self
+    }
+
+    /// The name that the server's certificate has to have; default: the one in its address. Only with
+    /// [`tls_ca`](Self::tls_ca).
+    pub fn tls_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.security.tls_name = Some(name.into());
         self
     }
 
@@ -200,7 +278,8 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`ClientError::InvalidId`] and [`ClientError::NoWorkers`] for settings that make no sense,
+    /// [`ClientError::InvalidId`], [`ClientError::NoWorkers`] and [`ClientError::NoTlsCa`] for settings
+    /// that make no sense, [`ClientError::Secret`] for a file that cannot be used,
     /// [`ClientError::NoRuntime`] outside of a tokio runtime: the workers' methods run on the one
     /// that this is called in, whatever its kind.
     pub fn build(self) -> Result<Client<W>, ClientError>

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
+use dp_core::net::Token;
 use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
 
 use crate::address::DEFAULT_ADDRESS;
-use crate::builder::{AfterLoss, ClientBuilder, Settings};
+use crate::builder::{AfterLoss, ClientBuilder, Security, Settings, TokenSource};
 
 /// Bytes in the unit in which people give the size of a message.
 const MIB: usize = 1024 * 1024;
@@ -62,7 +63,7 @@ pub struct ClientArgs {
 
     /// This client's name, which no other client may have [default: host name and process id]
     ///
-    /// It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
+    /// With --tls-cert it is the name in the certificate. It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
     #[arg(long, env = "DP_ID", value_name = "ID")]
     pub id: Option<String>,
 
@@ -75,6 +76,43 @@ pub struct ClientArgs {
         default_value = std::env::var("DP_WORKERS").unwrap_or_else(|_| "1".to_owned())
     )]
     pub workers: usize,
+
+    /// The file with the secret that this client shares with the server
+    ///
+    /// The secret itself may stand in DP_TOKEN instead. It is proven, and never sent.
+    #[arg(long, env = "DP_TOKEN_FILE", value_name = "FILE", help_heading = "Security")]
+    pub token_file: Option<PathBuf>,
+
+    /// The CA that has signed the server's certificate, a PEM file: turns TLS on
+    #[arg(long, env = "DP_TLS_CA", value_name = "FILE", help_heading = "Security")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// This client's own certificate, a PEM file, for a server that asks for one
+    #[arg(
+        long, env = "DP_TLS_CLIENT_CERT", value_name = "FILE", requires_all = ["tls_key", "tls_ca"],
+        help_heading = "Security"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of this client's certificate, a PEM file
+    #[arg(
+        long,
+        env = "DP_TLS_CLIENT_KEY",
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Security"
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// The name in the server's certificate [default: the one in --server]
+    #[arg(
+        long,
+        env = "DP_TLS_NAME",
+        value_name = "HOST",
+        requires = "tls_ca",
+        help_heading = "Security"
+    )]
+    pub tls_name: Option<String>,
 
     /// How long to keep trying to join, in seconds [default: for ever]
     #[arg(long, env = "DP_CONNECT_FOR", value_name = "SECONDS", value_parser = seconds)]
@@ -172,6 +210,7 @@ impl ClientArgs {
                 true => AfterLoss::Exit,
                 false => AfterLoss::Reconnect(self.reconnect_for),
             },
+            security: self.security(),
             ..Settings::default()
         };
         let limits = &mut settings.limits;
@@ -191,6 +230,19 @@ impl ClientArgs {
             }
         }
         ClientBuilder::new(settings)
+    }
+
+    fn security(&self) -> Security {
+        let token = match &self.token_file {
+            Some(path) => Some(TokenSource::File(path.clone())),
+            None => Token::from_env().map(TokenSource::Given),
+        };
+        Security {
+            token,
+            tls_ca: self.tls_ca.clone(),
+            identity: self.tls_cert.clone().zip(self.tls_key.clone()),
+            tls_name: self.tls_name.clone(),
+        }
     }
 
     /// [`main`] with options that have been read already.
@@ -298,7 +350,12 @@ Examples:
       CLIENT
   Sixteen workers for a server on another one:
       CLIENT --server lab.example --workers 16
-  The same by environment variables, in a container for one:
+  For a server that asks for a secret, which has stood in a file there:
+      CLIENT --server lab.example --token-file token
+  For one with TLS that asks for certificates, made by `SERVER certs keys --client c1`:
+      CLIENT --server lab.example --tls-ca keys/ca.pem \\
+          --tls-cert keys/client-c1.pem --tls-key keys/client-c1-key.pem
+  Sixteen workers by environment variables, in a container for one:
       DP_SERVER=lab.example DP_CLIENT_WORKERS=16 CLIENT";
 
 /// The message of `error` and of all its sources, but for those that it quotes already.

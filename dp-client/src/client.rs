@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dp_core::engine::{self, Host, HostError};
+use dp_core::net::{ClientGate, ClientTls, GateError, SecretError};
 use dp_core::{DistributedWorker, InvalidId, WorkerId, WorkerInfo};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use crate::address;
 use crate::builder::{AfterLoss, ClientBuilder, Settings};
 use crate::connect::{Attempts, connect};
 
@@ -44,6 +47,8 @@ pub struct Client<W: DistributedWorker> {
     workers: usize,
     connect_for: Option<Duration>,
     after_loss: AfterLoss,
+    gate: ClientGate,
+    handshake_timeout: Duration,
     host: Arc<Host<W>>,
 }
 
@@ -57,18 +62,22 @@ impl<W: DistributedWorker> Client<W> {
         settings: Settings,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let Settings { server, id, workers, connect_for, after_loss, limits } = settings;
+        let Settings { server, id, workers, connect_for, after_loss, security, limits } = settings;
         let runtime = Handle::try_current().map_err(|_| ClientError::NoRuntime)?;
         if workers == 0 {
             return Err(ClientError::NoWorkers);
         }
-        let id = WorkerId::new(id.unwrap_or_else(default_id))?;
+        let gate = security.gate()?;
+        // The server knows it by the name in its certificate.
+        let proven = || gate.tls.as_ref().and_then(ClientTls::own_name).map(str::to_owned);
+        let id = WorkerId::new(id.or_else(proven).unwrap_or_else(default_id))?;
         if workers > 1 {
             // The longest id among the workers' must be one too.
             WorkerId::new(format!("{id}/{workers}"))?;
         }
-        let host = Host::new(id.to_string(), workers, limits, runtime, constructor);
-        Ok(Self { id, server, workers, connect_for, after_loss, host: Arc::new(host) })
+        let handshake_timeout = limits.handshake_timeout;
+        let host = Arc::new(Host::new(id.to_string(), workers, limits, runtime, constructor));
+        Ok(Self { id, server, workers, connect_for, after_loss, gate, handshake_timeout, host })
     }
 
     /// Its id. The workers' ids are made of it.
@@ -93,7 +102,9 @@ impl<W: DistributedWorker> Client<W> {
     /// # Errors
     /// [`ClientError::Refused`] when the server does not want this client, [`ClientError::Lost`] when
     /// it was lost and [`exit_on_disconnect`](ClientBuilder::exit_on_disconnect) is set,
-    /// [`ClientError::NotReached`] when the time for trying was up, and [`ClientError::Protocol`] when the other side is no server of this version of dp.
+    /// [`ClientError::NotReached`] when the time for trying was up, [`ClientError::Untrusted`] when
+    /// one side does not trust the other, and [`ClientError::Protocol`] when the other side is no
+    /// server of this version of dp.
     ///
     /// # Cancel safety
     /// Dropping it disconnects: to the server, the client is lost.
@@ -111,11 +122,27 @@ impl<W: DistributedWorker> Client<W> {
     }
 
     async fn serve(self) -> Result<(), ClientError> {
-        let Self { server, host, .. } = self;
+        let Self { server, host, gate, .. } = self;
+        let server_host = address::host(&server);
         let mut attempts = Attempts::new(&server, self.connect_for, Instant::now());
         loop {
             let (stream, address) = connect(&server, &mut attempts).await?;
             tracing::debug!("connected to {address}");
+            let passing = timeout(self.handshake_timeout, gate.pass(stream, &server_host)).await;
+            let stream = match passing {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(GateError::Untrusted { reason })) => {
+                    return Err(ClientError::Untrusted { server, reason });
+                }
+                Ok(Err(error)) => {
+                    attempts.failed(io::Error::other(error)).await?;
+                    continue;
+                }
+                Err(_) => {
+                    attempts.failed(io::ErrorKind::TimedOut.into()).await?;
+                    continue;
+                }
+            };
             match host.serve(stream, address).await {
                 Ok(()) => {
                     tracing::info!("the server at {server} said quit");
@@ -139,7 +166,21 @@ impl<W: DistributedWorker> Client<W> {
                     attempts.failed(io::Error::other(error)).await?;
                 }
                 Err(error) => {
-                    return Err(ClientError::Protocol { server, reason: error.to_string() });
+                    let reason = error.to_string();
+                    // TLS lets a client in first, and tells it what it lacks behind that.
+                    let remedy = match &reason {
+                        reason if reason.contains("CertificateRequired") => {
+                            ": give this client a certificate (--tls-cert, --tls-key)"
+                        }
+                        reason
+                            if reason.contains("UnknownCA") | reason.contains("DecryptError") =>
+                        {
+                            ": the server does not know the CA of this client's certificate"
+                        }
+                        _ => "",
+                    };
+                    let reason = format!("{reason}{remedy}");
+                    return Err(ClientError::Protocol { server, reason });
                 }
             }
         }
@@ -218,6 +259,23 @@ pub enum ClientError {
         /// How it ended.
         reason: String,
     },
+    /// One side does not trust the other, or lacks what it takes to prove itself: a token, or a
+    /// certificate.
+    #[error("cannot join the server at {server}: {reason}")]
+    Untrusted {
+        /// The address, as it was given.
+        server: String,
+        /// What was wrong, and the remedy.
+        reason: String,
+    },
+    /// The token, a certificate or a key cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A certificate of this client's, or a name for the server's, was given, and no CA.
+    #[error(
+        "TLS needs the CA that has signed the server's certificate: give it with `tls_ca` (--tls-ca)"
+    )]
+    NoTlsCa,
     /// What answered is no dp server, or one of another version.
     #[error("cannot join the server at {server}: {reason}")]
     Protocol {

@@ -46,3 +46,4 @@ mod connect;
 pub use builder::{ClientBuilder, Constructor, DefaultConstructor, Given};
 pub use cli::{ClientArgs, main};
 pub use client::{Client, ClientError};
+pub use dp_core::net::{SecretError, Token};

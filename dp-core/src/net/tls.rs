@@ -207,9 +207,10 @@ fn failed(error: io::Error) -> GateError {
 pub(super) fn untrusted(error: &io::Error) -> GateError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let remedy = match inner {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            ": another CA has signed it than the one given (--tls-ca, --tls-client-ca)"
-        }
+        Some(rustls::Error::InvalidCertificate(
+            // The latter where both CAs have the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => ": another CA has signed it than the one given (--tls-ca, --tls-client-ca)",
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         )) => ": give its name with --tls-name, or make a certificate for this name",
