@@ -7,11 +7,28 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
+use crate::{Broadcast, DistributedWorker, Group};
+
 pub use crate::fleet::{
     Admitted, Departure, Fleet, FleetEvent, FrequencyError, Peer, Running, ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 pub use crate::limits::Limits;
+pub use crate::record::WorkerRecord;
+
+/// Gathers what the workers have recorded, as [`Group::gather_results`] does, with how much of it some
+/// server has stored for good.
+///
+/// [`Group::gather_results`]: crate::Group::gather_results
+pub fn gather_records<W: DistributedWorker>(group: &Group<W>) -> Broadcast<WorkerRecord> {
+    group.gather_records()
+}
+
+/// Tells each worker of `group`, by its position in it, how many lines of its record have been stored
+/// for good: the next server that gathers them learns that, and stores the others alone.
+pub fn acknowledge<W: DistributedWorker>(group: &Group<W>, stored: &[u64]) -> Broadcast<()> {
+    group.acknowledge(stored)
+}
 
 /// The runtime of the process's I/O thread: where connections are served.
 ///

@@ -19,9 +19,9 @@ use crate::json::JsonCallError;
 use crate::map::Map;
 use crate::metrics::{MeasuredMetric, Metric, merge};
 use crate::outcome::{DecodeAnswer, decode_answer, fold};
-use crate::record::{Recorded, ResultLine};
+use crate::record::{ResultLine, WorkerRecord};
 use crate::worker::{DistributedWorker, RemoteWorker};
-use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, system};
+use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, codec, system};
 
 /// A group of workers: what every [`MasterWorker`] dereferences to.
 ///
@@ -258,10 +258,29 @@ impl<W: DistributedWorker> Group<W> {
     /// also where another's could not be had.
     pub fn gather_results(&self) -> Broadcast<Vec<ResultLine>> {
         let decode = |worker: &WorkerInfo, answer: Bytes| {
-            let lines: Vec<Recorded> = decode_answer(worker, answer)?;
-            Ok(lines.into_iter().map(|line| line.into_line(worker.id().clone())).collect())
+            WorkerRecord::decode(worker, answer).map(|record| record.lines)
         };
         Broadcast::new(self.system_call(system::RESULTS), Some(decode))
+    }
+
+    /// The same, with how much of it has been stored for good.
+    pub(crate) fn gather_records(&self) -> Broadcast<WorkerRecord> {
+        Broadcast::new(self.system_call(system::RESULTS), Some(WorkerRecord::decode))
+    }
+
+    /// Tells each worker, by position, how many of its lines have been stored for good.
+    pub(crate) fn acknowledge(&self, stored: &[u64]) -> Broadcast<()> {
+        let call = |stored: &u64| {
+            let mut arguments = Vec::new();
+            let arguments = match codec::encode(stored, &mut arguments) {
+                Ok(()) => Ok(Bytes::from(arguments)),
+                Err(error) => Err(CallError::NotSent { reason: error.to_string() }),
+            };
+            MethodCall { method: system::ACKNOWLEDGE, arguments, timeout: None }
+        };
+        let stored = stored.iter().chain(std::iter::repeat(&0)).take(self.len());
+        let payload = Payload::Each(stored.map(call).collect());
+        Broadcast::new(self.pending(payload), Some(decode_answer::<()>))
     }
 
     /// What workers that are gone had recorded, in worker order, as far as the server had been told:

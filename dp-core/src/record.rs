@@ -5,12 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::id::WorkerId;
+use crate::error::CallError;
+use crate::id::{WorkerId, WorkerInfo};
 use crate::limits::Limits;
 use crate::metrics::{Measured, MeasuredMetric};
+use crate::outcome::decode_answer;
 use crate::sync::lock;
 
 /// A line that a worker recorded.
@@ -27,6 +30,13 @@ pub struct ResultLine {
     pub time: Timestamp,
     /// The line.
     pub message: String,
+}
+
+impl ResultLine {
+    /// A line that `worker` recorded at `time`.
+    pub fn new(worker: WorkerId, time: Timestamp, message: impl Into<String>) -> Self {
+        Self { worker, time, message: message.into() }
+    }
 }
 
 impl fmt::Display for ResultLine {
@@ -63,11 +73,36 @@ impl Recorded {
     }
 }
 
+/// What a worker has recorded since its record was last dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerRecord {
+    /// The lines, in the order in which they were recorded.
+    pub lines: Vec<ResultLine>,
+    /// How many of them, from the first on, some server has stored for good.
+    pub stored: usize,
+}
+
+impl WorkerRecord {
+    /// A record of which the first `stored` lines have been stored for good.
+    pub fn new(lines: Vec<ResultLine>, stored: usize) -> Self {
+        Self { lines, stored }
+    }
+
+    pub(crate) fn decode(worker: &WorkerInfo, answer: Bytes) -> Result<Self, CallError> {
+        let (stored, lines): (u64, Vec<Recorded>) = decode_answer(worker, answer)?;
+        let lines = lines.into_iter().map(|line| line.into_line(worker.id().clone()));
+        Ok(Self { lines: lines.collect(), stored: usize::try_from(stored).unwrap_or(usize::MAX) })
+    }
+}
+
 #[derive(Debug, Default)]
 struct Lines {
     lines: Vec<Recorded>,
     /// How many of them the server has been told.
     told: usize,
+    /// How many of them a server has stored for good.
+    stored: usize,
     /// How often they were dropped since the connection began.
     resets: u32,
 }
@@ -126,14 +161,23 @@ impl Recorder {
         lock(&self.measured).to_wire()
     }
 
-    pub(crate) fn lines(&self) -> Vec<Recorded> {
-        lock(&self.lines).lines.clone()
+    /// The lines, and how many of them, from the first on, a server has stored for good.
+    pub(crate) fn lines(&self) -> (u64, Vec<Recorded>) {
+        let record = lock(&self.lines);
+        (record.stored as u64, record.lines.clone())
+    }
+
+    /// A server has stored the first `count` lines for good: no other one needs to.
+    pub(crate) fn handle_stored(&self, count: u64) {
+        let mut record = lock(&self.lines);
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(record.lines.len());
+        record.stored = record.stored.max(count);
     }
 
     pub(crate) fn reset(&self) {
         let lines = {
             let mut record = lock(&self.lines);
-            record.told = 0;
+            (record.told, record.stored) = (0, 0);
             record.resets = record.resets.wrapping_add(1);
             std::mem::take(&mut record.lines)
         };
@@ -194,12 +238,25 @@ mod tests {
     fn a_full_record_says_so_in_its_last_line() {
         let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
         (0..10).for_each(|n| recorder.add(n.to_string()));
-        let lines = recorder.lines();
+        let (_, lines) = recorder.lines();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[1].message, "1");
         assert!(lines[2].message.contains("max_results"));
         recorder.reset();
-        assert!(recorder.lines().is_empty());
+        assert!(recorder.lines().1.is_empty());
+    }
+
+    #[test]
+    fn what_was_stored_is_known_until_the_record_is_dropped() {
+        let recorder = Recorder::new(&Limits::default());
+        (0..3).for_each(|n| recorder.add(n.to_string()));
+        recorder.handle_stored(2);
+        recorder.handle_stored(1);
+        assert_eq!(recorder.lines().0, 2);
+        recorder.handle_stored(u64::MAX);
+        assert_eq!(recorder.lines().0, 3, "more than there is cannot have been stored");
+        recorder.reset();
+        assert_eq!(recorder.lines().0, 0);
     }
 
     #[test]
@@ -224,6 +281,6 @@ mod tests {
     fn a_time_is_told_in_seconds_with_five_decimals() {
         let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
         recorder.add_time("fetch", Duration::from_micros(1_234_560));
-        assert_eq!(recorder.lines()[0].message, "Time for running fetch: 1.23456 seconds");
+        assert_eq!(recorder.lines().1[0].message, "Time for running fetch: 1.23456 seconds");
     }
 }

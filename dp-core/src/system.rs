@@ -9,6 +9,8 @@ pub(crate) const RESET_RESULTS: u16 = 0xff01;
 pub(crate) const SYNCHRO: u16 = 0xff02;
 /// Gives the recorded metrics. Answered at once, whatever the worker is doing.
 pub(crate) const METRICS: u16 = 0xff03;
+/// The server has stored so many of the recorded results for good. Carried out when it is read.
+pub(crate) const ACKNOWLEDGE: u16 = 0xff04;
 
 /// What people are shown.
 pub(crate) fn name(method: u16) -> &'static str {
@@ -17,6 +19,7 @@ pub(crate) fn name(method: u16) -> &'static str {
         RESET_RESULTS => "reset_results",
         SYNCHRO => "synchro",
         METRICS => "metrics",
+        ACKNOWLEDGE => "acknowledge",
         _ => "unknown method",
     }
 }

@@ -114,6 +114,13 @@ pub struct ServerArgs {
     #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
     pub output: OutputFormat,
 
+    /// Append every result to this file when it is gathered, as JSON lines
+    ///
+    /// A run is `ok` only once the disk has them. Where it is full they stay on the workers, and
+    /// `/results` stores them when there is room again.
+    #[arg(long, env = "DP_RESULTS", value_name = "FILE")]
+    pub results: Option<PathBuf>,
+
     /// Say more on standard error; twice for everything
     ///
     /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_server=trace.
@@ -250,6 +257,7 @@ impl ServerArgs {
             workers: self.workers,
             frequency: self.frequency,
             output: self.output,
+            results_file: self.results.clone(),
             gather_timeout: self.gather_timeout,
             quit_timeout: self.quit_timeout,
             security: self.security(),

@@ -17,6 +17,7 @@ use crate::address::DEFAULT_ADDRESS;
 use crate::console::OutputFormat;
 use crate::listen::Listening;
 use crate::server::Server;
+use crate::store::Store;
 
 /// Settings of a [`Server`] that is about to start; made by [`Server::builder`].
 ///
@@ -37,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) frequency: Option<f64>,
     pub(crate) output: OutputFormat,
     pub(crate) metrics_table: bool,
+    pub(crate) results_file: Option<PathBuf>,
     pub(crate) gather_timeout: Duration,
     pub(crate) quit_timeout: Duration,
     pub(crate) security: Security,
@@ -89,6 +91,7 @@ impl Default for Settings {
             frequency: None,
             output: OutputFormat::Text,
             metrics_table: false,
+            results_file: None,
             gather_timeout: Duration::from_secs(30),
             quit_timeout: Duration::from_secs(10),
             security: Security::default(),
@@ -245,6 +248,16 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// A file that every result line is appended to when it is gathered, after a run and by `/results`,
+    /// as a JSON object with `worker`, `time` (RFC 3339) and `message`; default: none. A run is ok only
+    /// once the disk has them. Where they cannot be written they stay on the workers, no run begins that
+    /// would drop them, and gathering again stores them. Each line is stored once, also when the server
+    /// is started again.
+    pub fn results_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.results_file = Some(path.into());
+        self
+    }
+
     /// How long workers may take to give what they have recorded, after a run and when they are asked
     /// for it; those that have not answered by then are named, and the others' is kept. Default 30 s.
     pub fn gather_timeout(mut self, timeout: Duration) -> Self {
@@ -364,8 +377,12 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         if let Some(hz) = self.settings.frequency {
             fleet.set_frequency(hz)?;
         }
+        let open = |path: &PathBuf| {
+            Store::open(path).map_err(|source| StartError::Results { path: path.clone(), source })
+        };
+        let store = self.settings.results_file.as_ref().map(open).transpose()?;
         let listening = Listening::start(&self.settings, &fleet).await?;
-        Ok(Server::new(fleet, listening, self.settings, runtime))
+        Ok(Server::new(fleet, listening, self.settings, runtime, store))
     }
 }
 
@@ -414,6 +431,14 @@ pub enum StartError {
     Exposed {
         /// The address.
         address: SocketAddr,
+    },
+    /// The file that results are to be stored in cannot be written.
+    #[error("cannot write to {}, where results are to be stored", path.display())]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The token, a certificate or a key cannot be used.
     #[error(transparent)]

@@ -3,17 +3,19 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use dp_core::engine::{self, WorkerRecord};
 use dp_core::{
     CallError, DistributedWorker, MasterWorker, Metric, ResultLine, WorkerId, WorkerInfo,
 };
 
 use crate::fold::fold;
+use crate::store::Store;
 
 /// A gathering. What has come is kept where [`proceed`](Self::proceed) is dropped before its end.
 pub(crate) struct Gathering<W: DistributedWorker> {
     master: MasterWorker<W>,
     /// By index.
-    answers: Vec<Option<Result<Vec<ResultLine>, CallError>>>,
+    answers: Vec<Option<Result<WorkerRecord, CallError>>>,
     /// What workers that were gone before had delivered.
     of_lost: Vec<ResultLine>,
     metrics: Vec<Metric>,
@@ -49,12 +51,7 @@ impl<W: DistributedWorker> Gathering<W> {
     /// Asks everybody, and waits for the answers `within` this time, once for results and once for
     /// metrics.
     pub(crate) async fn proceed(&mut self, within: Duration) {
-        let mut outcomes = self.master.gather_results().timeout(within).stream();
-        while let Some(outcome) = outcomes.next().await {
-            if let Some(answer) = self.answers.get_mut(outcome.worker.index()) {
-                *answer = Some(outcome.result);
-            }
-        }
+        self.gather_records(within).await;
         // Who did not answer once is not waited for again.
         let answers = &self.answers;
         let answered =
@@ -63,15 +60,72 @@ impl<W: DistributedWorker> Gathering<W> {
         (self.metrics, self.without_metrics) = answered.gather_metrics(within).await;
     }
 
+    /// Asks everybody for results alone.
+    async fn gather_records(&mut self, within: Duration) {
+        let mut outcomes = engine::gather_records(&self.master).timeout(within).stream();
+        while let Some(outcome) = outcomes.next().await {
+            if let Some(answer) = self.answers.get_mut(outcome.worker.index()) {
+                *answer = Some(outcome.result);
+            }
+        }
+    }
+
+    /// Stores what has come, if there is a store, and acknowledges that to the workers. What could not
+    /// be done.
+    pub(crate) async fn store(&self, store: Option<&Store>, within: Duration) -> Option<String> {
+        let store = store?;
+        let mut records: Vec<(WorkerId, WorkerRecord)> = Vec::new();
+        // By worker: one after another of those processes that had its id.
+        for line in self.master.results_of_lost() {
+            match records.last_mut() {
+                Some((worker, record)) if *worker == line.worker => record.lines.push(line),
+                _ => records.push((line.worker.clone(), WorkerRecord::new(vec![line], 0))),
+            }
+        }
+        let mut counts = vec![0; self.master.len()];
+        for (worker, answer) in self.master.workers().iter().zip(&self.answers) {
+            if let Some(Ok(record)) = answer {
+                counts[worker.info().index()] = record.lines.len() as u64;
+                records.push((worker.info().id().clone(), record.clone()));
+            }
+        }
+        if let Err(error) = store.store(records).await {
+            return Some(error.to_string());
+        }
+        let acknowledged = engine::acknowledge(&self.master, &counts).timeout(within);
+        for outcome in acknowledged.outcomes().await {
+            if let Err(error) = outcome.result {
+                let worker = outcome.worker.id();
+                tracing::debug!("{worker} does not know that its results are stored: {error}");
+            }
+        }
+        None
+    }
+
+    /// Stores what everybody has recorded so far and is not stored yet: an error if that cannot be.
+    pub(crate) async fn store_all(
+        master: MasterWorker<W>,
+        store: &Store,
+        within: Duration,
+    ) -> Result<(), String> {
+        let mut gathering = Self::new(master);
+        gathering.gather_records(within).await;
+        if let Some(error) = gathering.store(Some(store), within).await {
+            return Err(error);
+        }
+        let failures = gathering.finish().failures();
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+    }
+
     pub(crate) fn finish(self) -> Gathered {
         let mut answered: HashSet<WorkerId> = HashSet::new();
         let mut gathered = Gathered { metrics: self.metrics, ..Gathered::default() };
         for (worker, answer) in self.master.workers().iter().zip(self.answers) {
             let info = worker.info();
             match answer {
-                Some(Ok(lines)) => {
+                Some(Ok(record)) => {
                     answered.insert(info.id().clone());
-                    gathered.results.extend(lines);
+                    gathered.results.extend(record.lines);
                 }
                 Some(Err(error)) => {
                     gathered.silent.push(Silent::new(info, "results", reason(&error)));

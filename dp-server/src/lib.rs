@@ -61,6 +61,7 @@ mod report;
 mod run;
 mod server;
 mod signals;
+mod store;
 mod time;
 
 pub use args::ServerArgs;

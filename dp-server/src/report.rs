@@ -81,6 +81,8 @@ pub(crate) struct Facts {
     pub(crate) lost: HashMap<WorkerId, String>,
     pub(crate) cancelled: bool,
     pub(crate) gathered: Gathered,
+    /// Why the results are not in the file that they go to.
+    pub(crate) unsaved: Option<String>,
 }
 
 impl Report {
@@ -92,6 +94,7 @@ impl Report {
         let mut failures = Vec::from_iter(facts.error.clone());
         failures.extend(losses(&roster, &lost));
         failures.extend(gathered.failures());
+        failures.extend(facts.unsaved);
         failures.extend(facts.cancelled.then(|| CANCELLED.to_owned()));
         let failure = (!failures.is_empty()).then(|| failures.join("; "));
 
@@ -147,7 +150,8 @@ impl Report {
 
     /// The parts of [`failure`](Self::failure), of which the console makes a line each: the
     /// [`error`](Self::error), the workers that were lost, those that did not give what they had
-    /// recorded, and at the end `cancelled` if it was.
+    /// recorded, results that are not in the [file](crate::ServerBuilder::results_file) that they go
+    /// to, and at the end `cancelled` if it was.
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
@@ -255,6 +259,7 @@ mod tests {
             lost: HashMap::new(),
             cancelled: false,
             gathered: Gathered::default(),
+            unsaved: None,
         }
     }
 

@@ -41,6 +41,16 @@ pub enum RunError {
         /// How many it takes, see [`ServerBuilder::workers`](crate::ServerBuilder::workers).
         needed: usize,
     },
+    /// What the workers have recorded before could not be stored in the file that results go to, and
+    /// would be dropped by the run.
+    #[error(
+        "what the workers have recorded before is not stored, and a run would drop it: {reason}; \
+         `/reset` drops it on purpose"
+    )]
+    Unsaved {
+        /// Why.
+        reason: String,
+    },
     /// The worker has no `run` that could be called without arguments.
     #[error(transparent)]
     NoRun(NoRun),
@@ -63,6 +73,17 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     let (present, needed) = (master.len(), server.settings.workers);
     if present < needed {
         return Err(RunError::NotReady { present, needed });
+    }
+    let within = server.settings.gather_timeout;
+    if let Some(store) = &server.store {
+        // The run begins with an empty record: what is there must be stored before.
+        let storing = Gathering::<W>::store_all(master.clone(), store, within);
+        tokio::select! {
+            stored = storing => stored.map_err(|reason| RunError::Unsaved { reason })?,
+            () = turn.cancelled() => {
+                return Err(RunError::Unsaved { reason: "cancelled".to_owned() });
+            }
+        }
     }
     let roster: Vec<WorkerInfo> =
         master.workers().iter().map(|worker| worker.info().clone()).collect();
@@ -88,12 +109,23 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     let mut gathering = Gathering::<W>::new(master);
     tokio::select! {
         biased;
-        () = gathering.proceed(server.settings.gather_timeout) => {}
+        () = gathering.proceed(within) => {}
         () = turn.cancelled(), if !cancelled => cancelled = true,
     }
+    let unsaved = gathering.store(server.store.as_ref(), within).await;
     let gathered = gathering.finish();
     let lost = lost(departures, &roster, &server.fleet);
-    Ok(Report::new(Facts { started, elapsed, roster, error, failed, lost, cancelled, gathered }))
+    Ok(Report::new(Facts {
+        started,
+        elapsed,
+        roster,
+        error,
+        failed,
+        lost,
+        cancelled,
+        gathered,
+        unsaved,
+    }))
 }
 
 /// Ends the schedule, and with it its calls on the workers. What there is to say of that.

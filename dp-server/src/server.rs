@@ -15,6 +15,7 @@ use crate::console::{Console, ConsoleError, Signals};
 use crate::listen::Listening;
 use crate::report::Report;
 use crate::run::{self, RunError, Turns};
+use crate::store::Store;
 
 /// Connections that were told to go are given this long to do so.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -53,6 +54,8 @@ pub struct Server<W: DistributedWorker> {
     pub(crate) runtime: Handle,
     /// Whose turn it is to run.
     pub(crate) turns: Turns,
+    /// Where results are stored.
+    pub(crate) store: Option<Store>,
     listening: Listening,
 }
 
@@ -67,8 +70,9 @@ impl<W: DistributedWorker> Server<W> {
         listening: Listening,
         settings: Settings,
         runtime: Handle,
+        store: Option<Store>,
     ) -> Self {
-        Self { fleet, settings, runtime, turns: Turns::default(), listening }
+        Self { fleet, settings, runtime, turns: Turns::default(), store, listening }
     }
 
     /// The address where it listens, with the real port also where port 0 was asked for. The first

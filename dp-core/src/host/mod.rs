@@ -183,6 +183,14 @@ impl<W: DistributedWorker> Shared<W> {
                     task::send_reply(link, head.call, slot.index, 0, result, false);
                     continue;
                 }
+                system::ACKNOWLEDGE => {
+                    let stored = crate::codec::decode::<u64>(arguments.clone());
+                    slot.recorder.handle_stored(stored.unwrap_or_default());
+                    let result = crate::__private::reply(());
+                    let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
+                    task::send_reply(link, head.call, slot.index, 0, result, false);
+                    continue;
+                }
                 system::RESULTS | system::METRICS => {
                     self.executor.push(Arc::new(Recorded {
                         slot: slot.clone(),

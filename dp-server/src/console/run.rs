@@ -48,8 +48,10 @@ where
         let within = self.server.settings.gather_timeout;
         let mut gathering = Gathering::<W>::new(self.server.master());
         let waited = self.meanwhile(gathering.proceed(within), Cancelling::Drops).await?;
+        let unsaved = gathering.store(self.server.store.as_ref(), within).await;
         let gathered = gathering.finish();
         self.print_failures(&gathered.failures()).await?;
+        self.print_failures(unsaved.as_slice()).await?;
         self.print_recorded(&gathered.results, &gathered.metrics).await?;
         self.left(&waited).await
     }

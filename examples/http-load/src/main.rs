@@ -49,7 +49,12 @@ struct Cli {
 enum Role {
     /// Waits for workers on other machines, has them load the URL, prints the table, sends them home
     // There is no console, no log, and nothing that starts one after another.
-    #[command(mut_arg("output", hidden), mut_arg("frequency", hidden), mut_arg("verbose", hidden))]
+    #[command(
+        mut_arg("output", hidden),
+        mut_arg("frequency", hidden),
+        mut_arg("verbose", hidden),
+        mut_arg("results", hidden)
+    )]
     Server {
         #[command(flatten)]
         server: Box<ServerArgs>,
@@ -60,7 +65,7 @@ enum Role {
         load: LoadArgs,
     },
     /// Sends from this machine what the server tells it to
-    Client(ClientArgs),
+    Client(Box<ClientArgs>),
 }
 
 #[derive(Debug, Args)]

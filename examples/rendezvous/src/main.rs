@@ -39,7 +39,7 @@ enum Role {
         search: SearchArgs,
     },
     /// Searches on this machine
-    Client(ClientArgs),
+    Client(Box<ClientArgs>),
 }
 
 #[derive(Debug, Args)]

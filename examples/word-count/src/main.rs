@@ -35,7 +35,12 @@ struct Cli {
 enum Role {
     /// Waits for workers on other machines, has them count, prints the table, sends them home
     // There is no console, no log, and nothing that starts one after another.
-    #[command(mut_arg("output", hidden), mut_arg("frequency", hidden), mut_arg("verbose", hidden))]
+    #[command(
+        mut_arg("output", hidden),
+        mut_arg("frequency", hidden),
+        mut_arg("verbose", hidden),
+        mut_arg("results", hidden)
+    )]
     Server {
         #[command(flatten)]
         server: Box<ServerArgs>,
@@ -43,7 +48,7 @@ enum Role {
         text: TextArgs,
     },
     /// Counts on this machine what the server sends it
-    Client(ClientArgs),
+    Client(Box<ClientArgs>),
 }
 
 #[derive(Debug, Args)]
