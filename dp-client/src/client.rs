@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::address;
 use crate::builder::{AfterLoss, ClientBuilder, Settings};
-use crate::connect::{Attempts, connect};
+use crate::connect::{Attempts, Holder, connect};
 
 /// A client: hosts workers of type `W`, and does what its server says until that says quit.
 ///
@@ -95,6 +95,9 @@ impl<W: DistributedWorker> Client<W> {
     /// While the server cannot be reached it keeps trying, with pauses that grow to a second or two,
     /// and says so in the log: at once, and then less and less often.
     ///
+    /// Where another client has its id, it waits to see whether that one has vanished, and the server
+    /// only has not noticed yet: it keeps trying until the server has heard of the other one again.
+    ///
     /// When the server is lost, whatever it had called ends here; then the client tries to come
     /// back, to the same server or to one that was started in its place. Its workers are still the
     /// same, with their state and what they have recorded.
@@ -125,6 +128,7 @@ impl<W: DistributedWorker> Client<W> {
         let Self { server, host, gate, .. } = self;
         let server_host = address::host(&server);
         let mut attempts = Attempts::new(&server, self.connect_for, Instant::now());
+        let mut holder = None;
         loop {
             let (stream, address) = connect(&server, &mut attempts).await?;
             tracing::debug!("connected to {address}");
@@ -143,6 +147,7 @@ impl<W: DistributedWorker> Client<W> {
                     continue;
                 }
             };
+            let began = Instant::now();
             match host.serve(stream, address).await {
                 Ok(()) => {
                     tracing::info!("the server at {server} said quit");
@@ -152,13 +157,23 @@ impl<W: DistributedWorker> Client<W> {
                     AfterLoss::Exit => return Err(ClientError::Lost { server, reason }),
                     AfterLoss::Reconnect(limit) => {
                         tracing::warn!("the server at {server} is lost: {reason}; coming back");
-                        attempts = Attempts::new(&server, limit, Instant::now());
+                        attempts.lost(limit, began, Instant::now());
+                        holder = None;
                         // With a pause, a part of which is random: else all clients of a server
                         // that was restarted would come at once.
                         attempts.pause().await;
                     }
                 },
-                Err(HostError::Refused { reason }) => {
+                Err(HostError::Refused { reason, silent: Some(silent) })
+                    if !holder.get_or_insert_with(Holder::new).is_alive(silent, Instant::now()) =>
+                {
+                    // A predecessor that vanished, as far as anybody can tell: the server will notice.
+                    let met = io::Error::other(format!("it refused this client: {reason}"));
+                    if attempts.failed(met).await.is_err() {
+                        return Err(ClientError::Refused { server, reason });
+                    }
+                }
+                Err(HostError::Refused { reason, .. }) => {
                     return Err(ClientError::Refused { server, reason });
                 }
                 // It went away, or is stuck, before it answered: as good as not reached.

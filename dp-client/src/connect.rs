@@ -17,6 +17,8 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(200);
 /// that were started together do not come back together.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses start short again once a connection has held for so long.
+const STEADY: Duration = Duration::from_secs(10);
 /// An address that does not answer is given up for the next one after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,19 +85,19 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     pub(crate) fn new(server: &str, limit: Option<Duration>, now: Instant) -> Self {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_jitter()
-            .without_max_times()
-            .build();
-        Self {
-            server: server.to_owned(),
-            limit,
-            begun: now,
-            pauses,
-            reminders: Reminders::default(),
+        let reminders = Reminders::default();
+        Self { server: server.to_owned(), limit, begun: now, pauses: pauses(), reminders }
+    }
+
+    /// The server is lost that was joined at `joined`: from now on there is `limit` to come back.
+    pub(crate) fn lost(&mut self, limit: Option<Duration>, joined: Instant, now: Instant) {
+        let pauses = std::mem::replace(&mut self.pauses, pauses());
+        if now.saturating_duration_since(joined) < STEADY {
+            // It did not hold: were the pauses to start anew, this client would be back at once, again
+            // and again.
+            self.pauses = pauses;
         }
+        (self.limit, self.begun, self.reminders) = (limit, now, Reminders::default());
     }
 
     /// How much time is left; `None` for any amount.
@@ -127,6 +129,38 @@ impl Attempts {
         // The last attempt is made when the time is up, not before.
         sleep(pause.min(remaining.unwrap_or(pause))).await;
         Ok(())
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Another client that has this one's id, as the server tells of it.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    /// When the server first told.
+    first: Option<Instant>,
+}
+
+impl Holder {
+    /// What a client that has vanished had sent before may arrive for so long.
+    const UNDER_WAY: Duration = Duration::from_millis(500);
+
+    pub(crate) fn new() -> Self {
+        Self { first: None }
+    }
+
+    /// The server says that it has not heard of it for `silent`. Whether it has heard of it since it
+    /// first said so: then it has not vanished.
+    pub(crate) fn is_alive(&mut self, silent: Duration, now: Instant) -> bool {
+        let first = *self.first.get_or_insert(now);
+        now.saturating_duration_since(first) > silent.saturating_add(Self::UNDER_WAY)
     }
 }
 
@@ -170,6 +204,32 @@ mod tests {
         let pauses: Vec<Duration> = attempts.pauses.by_ref().take(100).collect();
         assert!(pauses[0] >= FIRST_PAUSE && pauses[0] <= 2 * FIRST_PAUSE);
         assert!(pauses[99] >= LONGEST_PAUSE && pauses[99] <= 2 * LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn pauses_start_anew_only_behind_a_connection_that_held() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut attempts = Attempts::new("lab", None, start);
+        for flap in 0..20 {
+            attempts.lost(None, at(flap), at(flap + 1));
+            attempts.pauses.next();
+        }
+        assert!(attempts.pauses.next() >= Some(LONGEST_PAUSE));
+        attempts.lost(None, at(100), at(110));
+        assert!(attempts.pauses.next() <= Some(2 * FIRST_PAUSE));
+    }
+
+    #[test]
+    fn a_client_heard_of_since_has_not_vanished() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let silent = Duration::from_millis;
+        let mut holder = Holder::new();
+        assert!(!holder.is_alive(silent(100), at(0)));
+        assert!(!holder.is_alive(silent(5_100), at(5_000)), "not heard of since");
+        assert!(!holder.is_alive(silent(4_700), at(5_000)), "that may have been under way");
+        assert!(holder.is_alive(silent(1_000), at(5_000)));
     }
 
     #[tokio::test]

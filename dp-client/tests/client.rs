@@ -6,6 +6,7 @@ use dp_client::{Client, ClientError};
 use dp_core::{Context, WorkerInfo, distributed_worker};
 use dp_server::Server;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     let long = Duration::from_secs(20);
@@ -104,6 +105,70 @@ async fn an_id_that_is_taken_is_refused() {
     assert!(error.to_string().contains("c1"), "{error}");
 }
 
+/// Carries one connection to `server`, until it is told to fall silent, of which nobody else is told:
+/// as when a machine is gone.
+struct Carrier {
+    address: String,
+    silence: tokio::sync::oneshot::Sender<()>,
+    carrying: tokio::task::JoinHandle<(TcpStream, TcpStream)>,
+}
+
+impl Carrier {
+    async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (silence, silent) = tokio::sync::oneshot::channel();
+        let carrying = tokio::spawn(async move {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(server).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                _ = silent => {}
+            }
+            (near, far)
+        });
+        Self { address, silence, carrying }
+    }
+
+    /// What is to be kept so that nobody notices.
+    async fn silence(self) -> (TcpStream, TcpStream) {
+        self.silence.send(()).unwrap();
+        self.carrying.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_client_takes_the_place_of_one_that_vanished_and_whose_id_it_has() {
+    let server = Server::<Greeter>::builder()
+        .bind("127.0.0.1:0")
+        .heartbeat_interval(Duration::from_millis(200))
+        .heartbeat_timeout(Duration::from_secs(1))
+        .start()
+        .await
+        .unwrap();
+    let address = server.local_addr().to_string();
+    let carrier = Carrier::to(address.clone()).await;
+    let first = Client::<Greeter>::builder().server(&*carrier.address).id("c1");
+    let first = tokio::spawn(first.run());
+    soon("ready", server.ready()).await.unwrap();
+    let _open = carrier.silence().await;
+    first.abort();
+    let second = Client::<Greeter>::builder().server(address).id("c1");
+    let second = tokio::spawn(second.worker(|_| Greeter { name: "the second".to_owned() }).run());
+    soon("the second", async {
+        loop {
+            let greeting = server.master().greet("Ada").await.map(|all| all.into_values());
+            match greeting {
+                Ok(values) if values == ["c1 of the second greets Ada"] => return,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await;
+    server.shutdown().await.unwrap();
+    soon("the end of the client", second).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn settings_that_make_no_sense_are_errors_that_say_so() {
     for bad in ["", "a b", "a,b", "a[1]", "a\n", &"x".repeat(256)] {
@@ -189,7 +254,7 @@ async fn a_dropped_client_is_gone_for_the_server() {
 
 #[tokio::test]
 async fn what_is_no_dp_server_is_not_tried_again() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let web = tokio::spawn(async move {
         let (mut peer, _) = listener.accept().await.unwrap();
@@ -206,7 +271,7 @@ async fn what_is_no_dp_server_is_not_tried_again() {
 
 #[tokio::test]
 async fn a_server_that_hangs_up_during_the_handshake_is_tried_again() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let client = tokio::spawn(Client::<Greeter>::builder().server(address).id("c1").run());
     for _ in 0..3 {

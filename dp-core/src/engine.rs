@@ -30,6 +30,15 @@ pub fn acknowledge<W: DistributedWorker>(group: &Group<W>, stored: &[u64]) -> Br
     group.acknowledge(stored)
 }
 
+/// The same as [`io`]; in a simulation, which has one thread, that of the simulation.
+pub(crate) fn io_runtime() -> Handle {
+    #[cfg(test)]
+    if crate::chaos::is_simulated() {
+        return Handle::current();
+    }
+    io().clone()
+}
+
 /// The runtime of the process's I/O thread: where connections are served.
 ///
 /// It is one thread, apart from the threads on which methods, schedules and everything else of the

@@ -156,6 +156,10 @@ impl Executor {
     }
 
     pub(crate) fn push(&self, job: Arc<dyn Job>) {
+        #[cfg(test)]
+        if crate::chaos::is_simulated() {
+            return self.push_simulated(job);
+        }
         let mut state = lock(&self.0.state);
         if state.closed {
             return;
@@ -167,6 +171,21 @@ impl Executor {
             self.0.spawn(&mut state);
         }
         self.0.watch(&mut state);
+    }
+}
+
+#[cfg(test)]
+impl Executor {
+    /// In a simulation there is one thread, which runs a job in its turn or a little later.
+    fn push_simulated(&self, job: Arc<dyn Job>) {
+        let shared = Arc::downgrade(&self.0);
+        Handle::current().spawn(async move {
+            crate::chaos::dawdle().await;
+            let open = shared.upgrade().is_some_and(|shared| !lock(&shared.state).closed);
+            if open {
+                job.run();
+            }
+        });
     }
 }
 

@@ -53,12 +53,18 @@
 //! thread for as long as it likes: the connection, cancellation and the other workers of its client
 //! go on. A panic costs the one call.
 
+// Workers of this crate's own tests name it as everybody's do.
+#[cfg(test)]
+extern crate self as dp_core;
+
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
 mod barrier;
 mod broadcast;
 mod call;
+#[cfg(test)]
+mod chaos;
 mod codec;
 mod context;
 pub mod engine;

@@ -140,7 +140,8 @@ impl PendingServerCall {
         let asked = uplink.ask(frame).ok_or_else(|| not_sent("the server is gone"))?;
         // Timers of the I/O runtime: this may be polled where there is no other.
         let sleep = self.timeout.map(|timeout| {
-            let _context = crate::engine::io().enter();
+            let runtime = crate::engine::io_runtime();
+            let _context = runtime.enter();
             Box::pin(tokio::time::sleep(timeout))
         });
         self.state = State::Sent { asked, sleep };

@@ -1,6 +1,6 @@
 //! The calls in flight, from the first frame sent to the last worker's answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -357,8 +357,7 @@ impl CallTable {
 
     /// A connection is gone: whatever its workers had is lost.
     pub(crate) fn handle_lost(&mut self, conn: &Conn, reason: &str, todo: &mut Todo) {
-        let calls: Vec<_> = self.calls.values().cloned().collect();
-        for call in calls {
+        for call in self.in_order() {
             for position in call.audience.positions_behind(conn.key) {
                 let reason = reason.to_owned();
                 let error = match position < call.unsent.load(Ordering::SeqCst) {
@@ -481,6 +480,13 @@ impl CallTable {
         calls
     }
 
+    #[cfg(test)]
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let calls = self.in_order().into_iter().map(|call| format!("call {}", call.id));
+        let deadline = self.deadlines.next().map(|at| format!("a deadline, {at:?}"));
+        calls.chain(deadline).collect()
+    }
+
     fn failure(&self, call: &InFlight, position: usize, outcome: &RawOutcome) -> DetachedFailure {
         let worker = call.audience.members()[position].info.clone();
         let method = self.names.name(call.method(position)).to_owned();
@@ -599,7 +605,7 @@ fn ended() -> String {
 
 /// The slots behind each connection that leads to one of `positions`.
 fn cancels(call: &InFlight, positions: &[usize]) -> Vec<(Arc<Conn>, u64, Vec<u32>)> {
-    let mut by_conn: HashMap<u64, (Arc<Conn>, Vec<u32>)> = HashMap::new();
+    let mut by_conn: BTreeMap<u64, (Arc<Conn>, Vec<u32>)> = BTreeMap::new();
     for &position in positions {
         if let Some(Member { conn, slot, .. }) = call.audience.members().get(position) {
             by_conn.entry(conn.key).or_insert_with(|| (conn.clone(), Vec::new())).1.push(*slot);

@@ -1,12 +1,12 @@
 //! The server's side of one client's connection.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::server_task::ServerTask;
 use crate::id::WorkerId;
-use crate::link::{CallFrame, Outbox};
+use crate::link::{Activity, CallFrame, Outbox};
 use crate::record::Recorded;
 use crate::sync::lock;
 use crate::wire::{Hello, Record, ServerMessage};
@@ -24,12 +24,13 @@ pub(crate) struct Conn {
     /// The ids of its workers, by slot.
     pub(crate) workers: Vec<WorkerId>,
     pub(crate) outbox: Outbox,
+    pub(crate) activity: Activity,
     /// Calls that each worker has not answered yet, by slot.
     in_flight: Vec<AtomicU32>,
     /// The epoch of the roster positions that the client was last told.
     told: Mutex<u64>,
     /// What its workers wait for, by the number that the client gave it.
-    pub(crate) waits: Mutex<HashMap<u64, Waiting>>,
+    pub(crate) waits: Mutex<BTreeMap<u64, Waiting>>,
     /// Bytes of arguments of the calls to the server that are under way.
     pub(crate) server_call_bytes: AtomicUsize,
     /// What its workers have recorded, as far as they have told, by slot.
@@ -47,8 +48,10 @@ pub(crate) struct Conn {
 pub(crate) struct ToldRecord {
     /// How often it was told to drop its record.
     resets: u32,
-    pub(crate) lines: Vec<Recorded>,
+    lines: Vec<Recorded>,
     bytes: usize,
+    /// What the same process had told over an earlier connection, until it has told as much again.
+    pub(crate) before: Vec<Recorded>,
 }
 
 /// So many bytes of a worker's lines are kept for the case that it is lost.
@@ -63,6 +66,14 @@ pub(crate) enum Waiting {
     Barrier { call: u64, position: usize },
 }
 
+impl ToldRecord {
+    /// All that is known.
+    pub(crate) fn into_lines(self) -> Vec<Recorded> {
+        // A process tells its record from the start over each connection: the longer has it all.
+        if self.lines.len() < self.before.len() { self.before } else { self.lines }
+    }
+}
+
 impl Conn {
     pub(crate) fn new(
         key: u64,
@@ -71,6 +82,7 @@ impl Conn {
         address: Arc<str>,
         workers: Vec<WorkerId>,
         outbox: Outbox,
+        activity: Activity,
     ) -> Self {
         let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
         let (told, waits) = (Mutex::new(0), Mutex::default());
@@ -85,6 +97,7 @@ impl Conn {
             address,
             workers,
             outbox,
+            activity,
             in_flight,
             told,
             waits,
@@ -130,8 +143,7 @@ impl Conn {
     pub(crate) fn handle_reset(&self, slot: u32) {
         if let Some(record) = lock(&self.told_records).get_mut(slot as usize) {
             record.resets = record.resets.wrapping_add(1);
-            record.lines = Vec::new();
-            record.bytes = 0;
+            (record.lines, record.before, record.bytes) = (Vec::new(), Vec::new(), 0);
         }
     }
 
@@ -146,6 +158,9 @@ impl Conn {
                     break;
                 }
                 record.lines.push(line);
+            }
+            if record.lines.len() >= record.before.len() {
+                record.before = Vec::new();
             }
         }
     }

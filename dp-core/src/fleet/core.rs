@@ -130,7 +130,7 @@ impl Core {
             room: Notify::new(),
             refusing: AtomicBool::new(false),
         });
-        crate::engine::io().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
+        crate::engine::io_runtime().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
         core
     }
 
@@ -169,7 +169,7 @@ impl Core {
         // As many lines of all that are gone as one worker may have.
         let mut room = self.limits.max_results.saturating_sub(kept);
         for (id, record) in conn.workers.iter().zip(told) {
-            let lines = record.lines.into_iter().take(room);
+            let lines = record.into_lines().into_iter().take(room);
             if lines.len() > 0 {
                 room -= lines.len();
                 let left = left.entry(id.clone()).or_default();
@@ -179,13 +179,16 @@ impl Core {
     }
 
     /// A client is there: if it is one that was lost, its workers have their records still, and
-    /// what they had told is not to be counted twice.
-    pub(super) fn forget_records(&self, conn: &Conn) {
+    /// what they had told is not to be counted twice. It is kept in case they are lost again before
+    /// they have told it again.
+    pub(super) fn hand_records_back(&self, conn: &Conn) {
         let mut left = lock(&self.left);
-        for id in &conn.workers {
-            if let Some(left) = left.get_mut(id) {
-                left.retain(|left| left.incarnation != conn.incarnation);
-            }
+        let mut told = lock(&conn.told_records);
+        // Nothing is told any more where the connection has ended meanwhile: it stays where it is.
+        for (id, record) in conn.workers.iter().zip(told.iter_mut()) {
+            let Some(of_worker) = left.get_mut(id) else { continue };
+            let known = of_worker.extract_if(.., |left| left.incarnation == conn.incarnation);
+            record.before = known.flat_map(|left| left.lines).collect();
         }
     }
 
@@ -218,6 +221,20 @@ impl Core {
         for conn in self.conns() {
             conn.outbox.close();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let mut left = lock(&self.calls).leftovers();
+        for conn in self.conns() {
+            let busy = (0..conn.workers.len()).filter(|slot| conn.in_flight(*slot as u32) > 0);
+            left.extend(busy.map(|slot| format!("calls in flight of {}", conn.workers[slot])));
+            let waits = lock(&conn.waits);
+            left.extend(waits.iter().map(|(wait, what)| format!("{wait}: {what:?}")));
+            let bytes = conn.server_call_bytes.load(Ordering::Relaxed);
+            left.extend((bytes > 0).then(|| format!("{bytes} bytes of calls to the server")));
+        }
+        left
     }
 
     /// The caller waits no longer for `call`.

@@ -2,37 +2,59 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::conn::{Conn, Waiting};
 use super::core::Members;
 use super::send::micros;
 use super::{Core, FleetEvent, Peer};
 use crate::id::{WorkerId, WorkerInfo};
-use crate::link::Outbox;
+use crate::link::{Activity, Outbox};
 use crate::proto::handshake::{compare, printable, worker_ids};
 use crate::sync::lock;
 use crate::wire::{Hello, Welcome};
+
+/// Why a client is not taken in.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    /// Where another client stands in the way: for how long it has been silent.
+    pub(super) silent: Option<Duration>,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self { reason, silent: None }
+    }
+}
 
 impl Core {
     /// Takes the client in, and gives what it is to be told; or says why not.
     ///
     /// It can be called from now on, behind the welcome; [`arrived`](Self::arrived) tells everybody
     /// once that is written.
-    pub(super) fn join(&self, hello: &Hello, peer: &Peer) -> Result<(Arc<Conn>, Welcome), String> {
+    pub(super) fn join(
+        &self,
+        hello: &Hello,
+        peer: &Peer,
+        activity: &Activity,
+    ) -> Result<(Arc<Conn>, Welcome), Refusal> {
         if let Some(names) = &peer.names
             && !names.contains(&hello.client)
         {
-            return Err(format!(
+            let reason = format!(
                 "its certificate is for {}, its id is {}: start it with the --id that its \
                  certificate is for, or none",
                 names.join(" and "),
                 printable(&hello.client)
-            ));
+            );
+            return Err(reason.into());
         }
         let address = &peer.address;
         compare(&self.contract, hello)?;
         if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
-            return Err(format!("it can't host {} workers of such ids", hello.workers));
+            let reason = format!("it can't host {} workers of such ids", hello.workers);
+            return Err(reason.into());
         }
         if let Some(before) = self.connection_of(hello) {
             // The client knows sooner than this side that its connection has broken.
@@ -45,30 +67,24 @@ impl Core {
         let mut members = lock(&self.roster);
         // Under the lock: whoever closes everything sees this client, or this client sees that.
         if self.refusing.load(Ordering::Acquire) {
-            return Err("the server is shutting down".to_owned());
+            return Err("the server is shutting down".to_owned().into());
         }
         let max_workers = self.limits.max_workers;
         if members.workers.len() + hello.workers as usize > max_workers {
-            return Err(format!(
+            let reason = format!(
                 "with its {} workers there would be more than {max_workers} (max_workers of the \
                  server)",
                 hello.workers
-            ));
+            );
+            return Err(reason.into());
         }
         if members.conns.len() >= self.limits.max_clients {
             let max = self.limits.max_clients;
-            return Err(format!("there are {max} clients already (max_clients of the server)"));
+            let reason = format!("there are {max} clients already (max_clients of the server)");
+            return Err(reason.into());
         }
-        if members.clients.contains_key(hello.client.as_str()) {
-            return Err(format!(
-                "there is a client with the id {} already: give each its own --id",
-                hello.client
-            ));
-        }
-        if let Some(taken) = ids.iter().find(|id| members.workers.contains_key(*id)) {
-            return Err(format!(
-                "there is a worker with the id {taken} already: give each client its own --id"
-            ));
+        if let Some(refusal) = members.taken(hello, &ids) {
+            return Err(refusal);
         }
 
         members.next_conn += 1;
@@ -79,8 +95,9 @@ impl Core {
         let outbox = Outbox::new(peer_max.min(u32::MAX as usize));
         let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
         let key = members.next_conn;
-        let conn =
-            Arc::new(Conn::new(key, hello, version, address.as_str().into(), ids.clone(), outbox));
+        let (address_here, activity) = (address.as_str().into(), activity.clone());
+        let conn = Conn::new(key, hello, version, address_here, ids.clone(), outbox, activity);
+        let conn = Arc::new(conn);
         for (slot, id) in ids.iter().enumerate() {
             members.workers.insert(id.clone(), (conn.clone(), slot as u32));
         }
@@ -107,7 +124,7 @@ impl Core {
 
     /// The client knows that it has joined: now everybody else is told.
     pub(super) fn arrived(&self, conn: &Conn) {
-        self.forget_records(conn);
+        self.hand_records_back(conn);
         let mut members = lock(&self.roster);
         if !members.conns.contains_key(&conn.key) {
             // It has been replaced already: whoever hears of it would wait for its departure.
@@ -170,6 +187,31 @@ impl Core {
                 task.withdraw();
             }
         }
+    }
+}
+
+impl Members {
+    /// Whether another client has one of the ids already.
+    fn taken(&self, hello: &Hello, ids: &[WorkerId]) -> Option<Refusal> {
+        let client = self.clients.get(hello.client.as_str()).and_then(|key| self.conns.get(key));
+        let (holder, reason) = match client {
+            Some(holder) => {
+                let id = &hello.client;
+                (
+                    holder,
+                    format!("there is a client with the id {id} already: give each its own --id"),
+                )
+            }
+            None => {
+                let taken = |id| Some((id, self.workers.get(id)?));
+                let (id, (holder, _)) = ids.iter().find_map(taken)?;
+                let reason = format!(
+                    "there is a worker with the id {id} already: give each client its own --id"
+                );
+                (holder, reason)
+            }
+        };
+        Some(Refusal { reason, silent: Some(holder.activity.silence()) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Barriers, on the server: the workers of one call meet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) type WaitKey = (usize, u64);
 pub(crate) struct Meetings {
     barriers: Barriers<WaitKey>,
     /// Those whose turn is still to come.
-    turns: HashMap<WaitKey, BarrierVerdict>,
+    turns: BTreeMap<WaitKey, BarrierVerdict>,
     /// When the barriers are to be looked at again: entered among the deadlines once.
     armed: Option<Instant>,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Later {
 
 impl Meetings {
     pub(crate) fn new(members: usize) -> Self {
-        Self { barriers: Barriers::new(members), turns: HashMap::new(), armed: None }
+        Self { barriers: Barriers::new(members), turns: BTreeMap::new(), armed: None }
     }
 
     pub(crate) fn handle_arrive(
@@ -94,7 +94,7 @@ impl Meetings {
 
     /// All turns have come.
     pub(crate) fn release_turns(&mut self, call: &InFlight, names: &MethodNames, todo: &mut Todo) {
-        let turns = self.turns.drain().collect();
+        let turns = std::mem::take(&mut self.turns).into_iter().collect();
         self.release(turns, call, names, todo);
     }
 

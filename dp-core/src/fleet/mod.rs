@@ -205,7 +205,7 @@ impl<W: DistributedWorker> Fleet<W> {
         let conn = self.core.conn_of(id)?;
         let reason = KICKED.to_owned();
         conn.kicked.store(true, Ordering::Release);
-        conn.outbox.push([Refused { reason }.to_frame()]);
+        conn.outbox.push([Refused { reason, silent: None }.to_frame()]);
         conn.outbox.finish();
         Some(conn.client.to_string())
     }
@@ -223,6 +223,12 @@ impl<W: DistributedWorker> Fleet<W> {
         let left = self.core.conns().iter().map(|conn| conn.client.to_string()).collect();
         self.close();
         left
+    }
+
+    /// What is left of calls, where none is under way.
+    #[cfg(test)]
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        self.core.leftovers()
     }
 
     /// Closes every connection now. Nobody can join any more.

@@ -53,7 +53,7 @@ impl Core {
     fn send_one_by_one(self: &Arc<Self>, call: &Arc<InFlight>, request: &Request) {
         let (core, call, request) = (Arc::downgrade(self), call.clone(), request.clone());
         let (start, period) = (call.started, self.frequency.period());
-        crate::engine::io().spawn(async move {
+        crate::engine::io_runtime().spawn(async move {
             for position in 0..call.audience.len() {
                 sleep_until(at_turn(start, period, position)).await;
                 let Some(core) = core.upgrade() else { return };

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use super::Core;
 use super::conn::Conn;
+use super::join::Refusal;
+use super::send::micros;
 use crate::barrier::MAX_TOKEN;
 use crate::link::{
     Activity, Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
@@ -65,6 +67,9 @@ pub enum ServeError {
 
 /// So many bytes may wait to be written up to the last answer to something that a client asked.
 const ANSWERS: u64 = 8 << 20;
+
+/// How long a client that is turned away may take to close its side.
+const LINGER: Duration = Duration::from_secs(2);
 
 const MAX_MESSAGE: &str = "max_message of the server";
 const MAX_HANDSHAKE: &str = "max_handshake of the server";
@@ -154,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Admitted<S> {
             }
             core.room.notify_waiters();
         };
-        joined.reason = tokio::select! {
+        joined.reason = crate::sync::select! {
             reason = read_messages(&core, &conn, &mut frames) => reason,
             reason = keep_alive(&conn.outbox, &activity, heartbeat, &beat) => reason,
             written = write_frames(write, &conn.outbox, room) => match written {
@@ -167,6 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Admitted<S> {
         }
         let reason = joined.reason.clone();
         drop(joined);
+        if conn.kicked.load(Ordering::Acquire) {
+            linger(&mut frames).await;
+        }
         let asked = conn.quitting.load(Ordering::Acquire);
         Departure { client: conn.client.to_string(), reason, asked }
     }
@@ -194,6 +202,7 @@ async fn handshake<S>(
 where
     S: AsyncRead + AsyncWrite,
 {
+    let activity = read.activity();
     let preamble = read_preamble(&mut read).await;
     // A dp of another version learns from ours which one it should be; a stranger gets nothing.
     let stranger = matches!(
@@ -207,16 +216,23 @@ where
     preamble?;
     let mut frames = Frames::new(read, core.limits.max_handshake, MAX_HANDSHAKE);
     let hello = read_hello(&mut frames).await?;
-    match core.join(&hello, peer) {
+    match core.join(&hello, peer, &activity) {
         Ok((conn, welcome)) => Ok((conn, welcome, frames)),
-        Err(reason) => {
-            let refused = Refused { reason: reason.clone() };
+        Err(Refusal { reason, silent }) => {
+            let refused = Refused { reason: reason.clone(), silent: silent.map(micros) };
             let _ = write.write_all(&refused.to_frame()).await;
             let _ = write.shutdown().await;
+            linger(&mut frames).await;
             let client = hello.client.chars().take(255).flat_map(char::escape_debug).collect();
             Err(ServeError::Refused { client, reason })
         }
     }
+}
+
+/// Reads on, for a moment, until the client has closed its side: were the connection closed with
+/// something unread, the system would reset it, and the client might never see the last message.
+async fn linger<R: AsyncRead + Unpin>(frames: &mut Frames<R>) {
+    let _ = timeout(LINGER, async { while let Ok(Some(_)) = frames.next().await {} }).await;
 }
 
 async fn read_hello<R: AsyncRead + Unpin>(frames: &mut Frames<R>) -> Result<Hello, ServeError> {

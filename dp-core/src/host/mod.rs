@@ -132,6 +132,19 @@ impl<W: DistributedWorker> Host<W> {
     }
 }
 
+#[cfg(test)]
+impl<W: DistributedWorker> Host<W> {
+    /// What is left of calls, where none is under way.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = self.0.slots.iter().flat_map(|slot| slot.leftovers()).collect();
+        let deadline = lock(&self.0.deadlines).next();
+        left.extend(deadline.map(|at| format!("a deadline, {at:?}")));
+        let held = self.0.held.load(Ordering::Relaxed);
+        left.extend((held > 0).then(|| format!("{held} bytes of arguments")));
+        left
+    }
+}
+
 impl<W: DistributedWorker> Drop for Shared<W> {
     fn drop(&mut self) {
         let take = |slot: &Arc<Slot<W>>| slot.worker.try_write().ok()?.take();
@@ -359,7 +372,7 @@ struct Batch<W: DistributedWorker> {
 
 impl<W: DistributedWorker> Job for Batch<W> {
     fn run(self: Arc<Self>) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         loop {
             let next = self.cursor.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = self.slots.get(next) else { break };

@@ -13,18 +13,22 @@ use super::uplink::Uplink;
 use crate::id::WorkerInfo;
 use crate::link::{Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames};
 use crate::proto::handshake::prints;
-use crate::wire::{ClientMessage, Hello, Preamble, ServerMessage, Welcome};
+use crate::wire::{ClientMessage, Hello, Preamble, Refused, ServerMessage, Welcome};
 use crate::worker::DistributedWorker;
 
 /// Why a client's connection to its server ended, other than by the server's wish.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// The server turned this client away. It would do so again.
+    /// The server turned this client away.
     #[error("the server refused this client: {reason}")]
     Refused {
         /// Why.
         reason: String,
+        /// Where another client of the same id stands in the way: for how long the server had not
+        /// heard of it. It may have vanished, and be gone soon. Otherwise the server would refuse
+        /// this client again.
+        silent: Option<Duration>,
     },
     /// What is there is no server of this protocol, or one of another version.
     #[error("{reason}")]
@@ -110,7 +114,7 @@ where
         }
     }
     let _end = End(host, &link);
-    tokio::select! {
+    crate::sync::select! {
         result = read_calls(host, &link, &mut frames) => result,
         written = write_frames(write, &link, || ()) => match written {
             Ok(()) => Ok(()),
@@ -171,7 +175,7 @@ where
         ServerMessage::Welcome(welcome) if welcome.positions.len() == host.slots.len() => {
             Ok((welcome, frames))
         }
-        ServerMessage::Refused(refused) => Err(HostError::Refused { reason: refused.reason }),
+        ServerMessage::Refused(refused) => Err(refused.into()),
         _ => Err(HostError::Protocol {
             reason: "peer broke the protocol: no answer to the handshake".to_owned(),
         }),
@@ -199,9 +203,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::Quit => return Ok(()),
             // It has been noted that something came.
             ServerMessage::Heartbeat => {}
-            ServerMessage::Refused(refused) => {
-                return Err(HostError::Refused { reason: refused.reason });
-            }
+            ServerMessage::Refused(refused) => return Err(refused.into()),
             ServerMessage::Welcome(_) => {
                 let reason = "peer broke the protocol: a second answer to the handshake";
                 return Err(HostError::Lost { reason: reason.to_owned() });
@@ -229,6 +231,13 @@ async fn watch_deadlines<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc
             }
             None => host.earlier.notified().await,
         }
+    }
+}
+
+impl From<Refused> for HostError {
+    fn from(refused: Refused) -> Self {
+        let silent = refused.silent.map(Duration::from_micros);
+        Self::Refused { reason: refused.reason, silent }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use tokio::sync::RwLock;
 
@@ -164,6 +164,14 @@ impl<W: DistributedWorker> Slot<W> {
             task.end(why);
         }
         false
+    }
+
+    #[cfg(test)]
+    pub(super) fn leftovers(&self) -> Option<String> {
+        let queue = lock(&self.queue);
+        let (waiting, running) = (queue.waiting.len(), queue.running.len());
+        (waiting + running > 0 || queue.alone || queue.starting.is_some())
+            .then(|| format!("{waiting} calls wait in {}, {running} run", self.info().id()))
     }
 
     /// Ends every call that came over `link`, which is gone.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use bytes::Bytes;
 
@@ -59,7 +59,7 @@ pub(super) struct Task<W: DistributedWorker> {
     method: u16,
     exclusive: bool,
     timed: bool,
-    deadline: Option<tokio::time::Instant>,
+    deadline: Option<Instant>,
     turn: Turn,
     ended: AtomicU8,
     /// It listened for its cancellation when that came: it sees to its own end.
@@ -86,7 +86,7 @@ impl<W: DistributedWorker> Task<W> {
         head: &CallHead,
         exclusive: bool,
         (arguments, held): (Bytes, Option<Arc<Held>>),
-        deadline: Option<tokio::time::Instant>,
+        deadline: Option<Instant>,
     ) -> Arc<Self> {
         Arc::new(Self {
             host: host.clone(),

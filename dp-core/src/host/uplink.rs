@@ -1,6 +1,6 @@
 //! What workers ask of the server, over the connection by which they are called.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -23,7 +23,7 @@ pub(crate) struct Uplink {
 #[derive(Debug, Default)]
 struct Waits {
     next: u64,
-    waiting: HashMap<u64, Arc<Wait>>,
+    waiting: BTreeMap<u64, Arc<Wait>>,
     closed: bool,
 }
 

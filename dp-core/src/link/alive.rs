@@ -57,7 +57,8 @@ impl Activity {
         self.0.at.store(now, Ordering::Relaxed);
     }
 
-    fn silence(&self) -> Duration {
+    /// For how long nothing has come in.
+    pub(crate) fn silence(&self) -> Duration {
         let at = Duration::from_millis(self.0.at.load(Ordering::Relaxed));
         self.0.start.elapsed().saturating_sub(at)
     }

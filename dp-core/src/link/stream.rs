@@ -107,7 +107,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 }
 
-/// Writes what comes into `outbox` until it is closed; `written` is called after each write.
+/// Writes what comes into `outbox` until it is closed or, finished, written to its end; then it ends
+/// this direction of the connection. `written` is called after each write.
 pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
     mut write: W,
     outbox: &Outbox,
@@ -132,6 +133,8 @@ pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
         }
         write.flush().await?;
     }
+    // Fails where the other side is gone already.
+    let _ = write.shutdown().await;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Barriers: workers that wait for one another.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ pub(crate) struct Barriers<K> {
     /// missing too, but not to blame.
     told: BTreeSet<usize>,
     members: usize,
-    tokens: HashMap<String, Generation<K>>,
+    tokens: BTreeMap<String, Generation<K>>,
     /// No deadline is before this one. It may be of somebody who waits no longer: looking then,
     /// once, is cheaper than keeping it exact at every arrival.
     earliest: Option<Instant>,
@@ -75,7 +75,7 @@ impl<K: Clone + PartialEq> Barriers<K> {
             gone: BTreeMap::new(),
             told: BTreeSet::new(),
             members,
-            tokens: HashMap::new(),
+            tokens: BTreeMap::new(),
             earliest: None,
             releases: VecDeque::new(),
         }

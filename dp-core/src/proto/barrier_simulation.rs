@@ -8,28 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::barrier::{Arrival, BarrierVerdict, Barriers};
+use crate::chaos::Random;
 
 const PERIOD: Duration = Duration::from_millis(1);
-
-/// xorshift: random enough, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-
-    fn latency(&mut self) -> Duration {
-        Duration::from_micros(self.below(1_000) + 10)
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {

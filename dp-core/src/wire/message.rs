@@ -98,6 +98,9 @@ pub(crate) struct Welcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refused {
     pub(crate) reason: String,
+    /// Where another client stands in the way: how long ago, in microseconds, it was last heard of.
+    /// It may have vanished, and be gone soon.
+    pub(crate) silent: Option<u64>,
 }
 
 /// What stands before a call's encoded arguments.
