@@ -54,7 +54,7 @@
 //! go on. A panic costs the one call.
 
 // Workers of this crate's own tests name it as everybody's do.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 extern crate self as dp_core;
 
 #[doc(hidden)]
@@ -72,6 +72,9 @@ mod error;
 mod executor;
 mod fleet;
 mod fold;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod host;
 mod id;

@@ -55,6 +55,9 @@ mod chain;
 mod cli;
 pub mod console;
 mod fold;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod listen;
 mod report;

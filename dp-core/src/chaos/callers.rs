@@ -63,7 +63,11 @@ impl Caller<'_> {
             10 | 11 => {
                 let (rounds, survivors) = (1 + below(5) as u32, one_in(2));
                 let limit = one_in(2).then(|| below(400));
-                self.outcomes(call, master.meet(call, rounds, survivors, limit)).await;
+                let meeting = master.meet(call, rounds, survivors, limit);
+                match one_in(3) {
+                    true => self.in_time(call, meeting, millis(1, 60)).await,
+                    false => self.outcomes(call, meeting).await,
+                }
             }
             12 => self.outcomes(call, master.ask(call)).await,
             13 => self.outcomes(call, master.boom(call)).await,
@@ -172,6 +176,9 @@ impl Caller<'_> {
                 Executed::Yes
             }
             Err(error) => {
+                if error.to_string().contains("the worker is being built") {
+                    self.ledger.violation(format!("call {call} finds {worker} in use: {error}"));
+                }
                 self.ledger.failures.fetch_add(1, Ordering::Relaxed);
                 error.executed()
             }

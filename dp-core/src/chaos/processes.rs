@@ -68,6 +68,7 @@ impl Client {
     /// Starts a second process of the same id.
     pub(super) fn double(&mut self, world: &Arc<World>) {
         world.ledger.tell(format!("there is a second {}", self.name));
+        world.doubled.store(true, Ordering::Relaxed);
         self.double = Some(supervise(world, &self.name, self.workers, None));
     }
 
@@ -99,9 +100,10 @@ fn supervise(
 async fn live(world: &Arc<World>, name: &str, workers: usize) {
     let number = world.next_process();
     world.ledger.tell(format!("{name} starts as process {number}"));
-    let ledger = world.ledger.clone();
+    let (ledger, connected) = (world.ledger.clone(), Arc::<AtomicBool>::default());
+    let on = connected.clone();
     let host = Host::new(name.to_owned(), workers, limits(), Handle::current(), move |_| {
-        Subject::new(&ledger, number)
+        Subject::new(&ledger, number, &on)
     });
     let (host, client) = (Arc::new(host), name.to_owned());
     let (disturbed, kicked) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
@@ -122,14 +124,23 @@ async fn live(world: &Arc<World>, name: &str, workers: usize) {
         if let Some(process) = lock(&world.processes).get_mut(&number) {
             process.wire = Some(wire);
         }
-        let ended = host.serve(stream, "simulated".to_owned()).await;
+        let ended = {
+            let _connected = Connected::new(&connected);
+            host.serve(stream, "simulated".to_owned()).await
+        };
         world.ledger.tell(format!("process {number} of {name}: {ended:?}"));
         match ended {
             Ok(()) | Err(HostError::Refused { silent: None, .. }) => {
                 world.ledger.rejoined.fetch_add(u64::from(joined), Ordering::Relaxed);
                 return;
             }
-            Err(HostError::Refused { silent: Some(_), .. }) => sleep(millis(50, 300)).await,
+            Err(HostError::Refused { silent: Some(_), .. }) => {
+                let others = world.doubled.load(Ordering::Relaxed);
+                if joined && !others {
+                    world.ledger.violation(format!("{name} stands in its own way"));
+                }
+                sleep(millis(50, 300)).await;
+            }
             Err(error) => {
                 let again = joined && error.joined();
                 world.ledger.rejoined.fetch_add(u64::from(again), Ordering::Relaxed);
@@ -145,6 +156,22 @@ async fn live(world: &Arc<World>, name: &str, workers: usize) {
         if one_in(3) {
             sleep(millis(10, 500)).await;
         }
+    }
+}
+
+/// A process is connected as long as this lives.
+struct Connected<'a>(&'a AtomicBool);
+
+impl<'a> Connected<'a> {
+    fn new(connected: &'a AtomicBool) -> Self {
+        connected.store(true, Ordering::SeqCst);
+        Self(connected)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 

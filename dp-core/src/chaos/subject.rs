@@ -149,16 +149,23 @@ impl Shared {
 pub(super) struct Subject {
     ledger: Arc<Ledger>,
     process: u64,
+    /// Whether the process is connected, or about to be.
+    connected: Arc<AtomicBool>,
     alone: AtomicBool,
 }
 
 impl Subject {
-    pub(super) fn new(ledger: &Arc<Ledger>, process: u64) -> Self {
-        Self { ledger: ledger.clone(), process, alone: AtomicBool::new(true) }
+    pub(super) fn new(ledger: &Arc<Ledger>, process: u64, connected: &Arc<AtomicBool>) -> Self {
+        let (ledger, connected) = (ledger.clone(), connected.clone());
+        Self { ledger, process, connected, alone: AtomicBool::new(true) }
     }
 
     fn begin(&self, ctx: &Context<Self>, call: u64) -> Answer {
-        self.ledger.execute(call, self.process, ctx.worker().id().as_str());
+        let worker = ctx.worker().id();
+        self.ledger.execute(call, self.process, worker.as_str());
+        if !self.connected.load(Ordering::SeqCst) {
+            self.ledger.violation(format!("{worker} begins {call} when its connection has ended"));
+        }
         self.ledger.record(ctx, call, self.process);
         (call, ctx.worker().index(), self.process)
     }

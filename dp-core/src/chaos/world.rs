@@ -1,7 +1,7 @@
 //! One simulation: who is there, what breaks, and in which order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) struct World {
     /// Client processes that live, by their number.
     pub(super) processes: Mutex<BTreeMap<u64, Process>>,
     server: Mutex<Option<Server>>,
+    /// Whether there ever was a second process of one id.
+    pub(super) doubled: AtomicBool,
     next_process: AtomicU64,
     next_server: AtomicU64,
 }
@@ -56,6 +58,7 @@ impl World {
             clients: Mutex::default(),
             processes: Mutex::default(),
             server: Mutex::default(),
+            doubled: AtomicBool::new(false),
             next_process: AtomicU64::new(1),
             next_server: AtomicU64::new(1),
         });

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::frame::Preamble;
 use super::message::{
     Arrive, CallHead, ClientMessage, Failure, Hello, MethodPrint, Record, Reply, ServerCallHead,
-    ServerMessage, Targets,
+    Targets,
 };
+use crate::fuzzing;
 
 fn hello() -> impl Strategy<Value = Hello> {
     let method = ("[a-z]{0,8}", ".{0,20}", any::<u64>())
@@ -48,9 +49,10 @@ proptest! {
 
     #[test]
     fn random_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let bytes = Bytes::from(bytes);
-        let _ = ClientMessage::parse(bytes.clone());
-        let _ = ServerMessage::parse(bytes);
+        fuzzing::client_message(&bytes);
+        fuzzing::server_message(&bytes);
+        fuzzing::frames(&bytes);
+        fuzzing::handshake(&bytes);
     }
 
     /// Most random bytes fail at their first; these are of a kind that exists.
@@ -59,9 +61,9 @@ proptest! {
         kind in prop_oneof![0_u8..0x0a, 0x80_u8..0x8c],
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let frame = Bytes::from([vec![kind], bytes].concat());
-        let _ = ClientMessage::parse(frame.clone());
-        let _ = ServerMessage::parse(frame);
+        let frame = [vec![kind], bytes].concat();
+        fuzzing::client_message(&frame);
+        fuzzing::server_message(&frame);
     }
 
     #[test]
@@ -99,9 +101,9 @@ proptest! {
             let at = at.index(frame.len());
             let mut changed = frame.to_vec();
             changed[at] = byte;
-            for bytes in [frame.slice(..at), changed.into()] {
-                let _ = ClientMessage::parse(bytes.clone());
-                let _ = ServerMessage::parse(bytes);
+            for bytes in [&frame[..at], &changed] {
+                fuzzing::client_message(bytes);
+                fuzzing::server_message(bytes);
             }
         }
     }

@@ -77,7 +77,7 @@ fn no_such_method(methods: &[Method], name: &str) -> String {
 }
 
 /// JSON values with white space between them.
-fn arguments(text: &str) -> Result<Vec<Value>, String> {
+pub(crate) fn arguments(text: &str) -> Result<Vec<Value>, String> {
     let mut values = Vec::new();
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     loop {

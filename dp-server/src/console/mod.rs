@@ -109,13 +109,15 @@ mod call;
 mod input;
 mod kick;
 mod output;
-mod parse;
+pub(crate) mod parse;
 mod roll;
 mod run;
 mod stdin;
 mod table;
 mod watch;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use call::arguments;
 use std::io;
 
 use dp_core::DistributedWorker;
