@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Machine;
+
 /// Nothing in these tests takes so long, but for a hang.
 const HANG: Duration = Duration::from_secs(60);
 
@@ -223,16 +225,44 @@ impl std::ops::DerefMut for Server {
 impl Server {
     /// Starts it for `workers` workers, with more arguments; `run` is what `/run` does.
     pub fn start(program: &str, workers: usize, run: &str, args: &[&str]) -> Self {
+        let start =
+            |args: &[&str], env: &[(&str, &str)]| Program::start(program.as_ref(), args, env);
+        Self::start_by(start, workers, run, args)
+    }
+
+    /// The same on a machine of its own, where it is reached at every address.
+    pub fn start_on(machine: &Machine, program: &str, run: &str, args: &[&str]) -> Self {
+        let start = |args: &[&str], env: &[(&str, &str)]| machine.start(program, args, env);
+        // Nobody else reaches that network.
+        let args = [&["--insecure"], args].concat();
+        let args = match args.contains(&"--bind") {
+            true => args,
+            false => [&["--bind", "0.0.0.0:0"], &args[..]].concat(),
+        };
+        Self::start_by(start, 1, run, &args)
+    }
+
+    fn start_by(
+        start: impl FnOnce(&[&str], &[(&str, &str)]) -> Program,
+        workers: usize,
+        run: &str,
+        args: &[&str],
+    ) -> Self {
         let workers = workers.to_string();
         let mut all = vec!["--workers", &workers];
         if !args.contains(&"--bind") {
             all.extend(["--bind", "127.0.0.1:0"]);
         }
         all.extend(args);
-        let mut program = Program::start(program.as_ref(), &all, &[("DP_TESTS_RUN", run)]);
+        let mut program = start(&all, &[("DP_TESTS_RUN", run)]);
         let line = program.error_line("listening on ");
         let address = line.split("listening on ").nth(1).unwrap_or_default().trim().to_owned();
         Self { program, address }
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> &str {
+        self.address.rsplit(':').next().unwrap_or_default()
     }
 
     /// Waits until `workers` have arrived and it is ready to run.
@@ -292,6 +322,12 @@ impl Client {
         let mut all = vec!["--server", server, "--id", id, "--workers", &workers];
         all.extend(args);
         Self(Program::start(program.as_ref(), &all, &[]))
+    }
+
+    /// Starts it on a machine of its own.
+    pub fn start_on(machine: &Machine, program: &str, server: &Server, id: &str) -> Self {
+        let server = machine.server(server.port());
+        Self(machine.start(program, &["--server", &server, "--id", id], &[]))
     }
 
     /// Waits for its end, which must be a good one.
