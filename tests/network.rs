@@ -23,7 +23,7 @@ fn lost(server: &mut Server, since: Instant) {
 fn a_machine_that_vanishes_is_noticed_and_another_takes_its_place() {
     let Some(network) = Network::new(3) else { return };
     let mut server = Server::start_on(network.server(), SERVER, "endless", &SOON);
-    let mut vanishing = Client::start_on(network.client(0), CLIENT, &server, "c1");
+    let mut vanishing = Client::start_on(network.client(0), CLIENT, &server, "c1", &[]);
     server.ready(1);
     server.type_line("/call endless");
     std::thread::sleep(Duration::from_millis(200));
@@ -32,7 +32,7 @@ fn a_machine_that_vanishes_is_noticed_and_another_takes_its_place() {
     // What is killed behind a cut cable says goodbye to nobody.
     vanishing.0.kill();
     // It has the id of one that the server believes to be there still.
-    let successor = Client::start_on(network.client(1), CLIENT, &server, "c1");
+    let successor = Client::start_on(network.client(1), CLIENT, &server, "c1", &[]);
     let mut lines = Vec::new();
     while lines.len() < 4 {
         lines.push(server.line());
@@ -50,14 +50,14 @@ fn a_machine_that_vanishes_is_noticed_and_another_takes_its_place() {
 fn a_machine_that_crashes_and_comes_back_leaves_no_half_open_connection() {
     let Some(network) = Network::new(1) else { return };
     let mut server = Server::start_on(network.server(), SERVER, "greet", &SOON);
-    let mut crashing = Client::start_on(network.client(0), CLIENT, &server, "c1");
+    let mut crashing = Client::start_on(network.client(0), CLIENT, &server, "c1", &[]);
     server.ready(1);
     let crash = Instant::now();
     network.cut(0);
     crashing.0.kill();
     network.reboot(0);
     lost(&mut server, crash);
-    let client = Client::start_on(network.client(0), CLIENT, &server, "c1");
+    let client = Client::start_on(network.client(0), CLIENT, &server, "c1", &[]);
     server.ready(1);
     let (lines, ok) = server.run();
     assert!(ok, "{lines:?}");
@@ -69,9 +69,9 @@ fn a_machine_that_crashes_and_comes_back_leaves_no_half_open_connection() {
 fn a_worker_is_the_same_when_the_cable_is_mended() {
     let Some(network) = Network::new(2) else { return };
     let mut server = Server::start_on(network.server(), SERVER, "session", &SOON);
-    let there = Client::start_on(network.client(0), CLIENT, &server, "c1");
+    let there = Client::start_on(network.client(0), CLIENT, &server, "c1", &[]);
     server.ready(1);
-    let away = Client::start_on(network.client(1), CLIENT, &server, "c2");
+    let away = Client::start_on(network.client(1), CLIENT, &server, "c2", &[]);
     assert_eq!(server.line(), "new worker arrived");
     let (lines, ok) = server.run();
     assert!(ok, "{lines:?}");
@@ -101,7 +101,7 @@ fn a_cut_that_is_shorter_than_the_timeout_costs_nothing_but_time() {
     let Some(network) = Network::new(1) else { return };
     let patient = ["--heartbeat-interval", "0.2", "--heartbeat-timeout", "20"];
     let mut server = Server::start_on(network.server(), SERVER, "nap", &patient);
-    let client = Client::start_on(network.client(0), CLIENT, &server, "c1");
+    let client = Client::start_on(network.client(0), CLIENT, &server, "c1", &[]);
     server.ready(1);
     server.type_line("/run");
     // The answer falls into the time of the cut.
@@ -119,7 +119,7 @@ fn a_cut_that_is_shorter_than_the_timeout_costs_nothing_but_time() {
 fn a_client_notices_that_its_server_vanished_and_finds_the_next_one() {
     let Some(network) = Network::new(1) else { return };
     let mut server = Server::start_on(network.server(), SERVER, "session", &SOON);
-    let mut client = Client::start_on(network.client(0), CLIENT, &server, "c1");
+    let mut client = Client::start_on(network.client(0), CLIENT, &server, "c1", &[]);
     server.ready(1);
     let (lines, ok) = server.run();
     assert!(ok, "{lines:?}");

@@ -2,8 +2,10 @@
 
 mod network;
 mod process;
+mod soak;
 mod worker;
 
 pub use network::{Machine, Network};
 pub use process::{Client, Program, Server};
+pub use soak::Tally;
 pub use worker::{State, Subject};

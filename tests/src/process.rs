@@ -96,6 +96,18 @@ impl Program {
         }
     }
 
+    /// The next line of standard output, if one comes within that time.
+    ///
+    /// # Panics
+    /// When the program has ended.
+    pub fn line_within(&mut self, time: Duration) -> Option<String> {
+        match self.output.recv_timeout(time) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("no more lines; {}", self.all_errors()),
+        }
+    }
+
     /// The lines of standard output up to the one that is `last`.
     pub fn lines_until(&mut self, last: &str) -> Vec<String> {
         let mut lines = Vec::new();
@@ -325,9 +337,16 @@ impl Client {
     }
 
     /// Starts it on a machine of its own.
-    pub fn start_on(machine: &Machine, program: &str, server: &Server, id: &str) -> Self {
+    pub fn start_on(
+        machine: &Machine,
+        program: &str,
+        server: &Server,
+        id: &str,
+        args: &[&str],
+    ) -> Self {
         let server = machine.server(server.port());
-        Self(machine.start(program, &["--server", &server, "--id", id], &[]))
+        let all = [&["--server", &server, "--id", id], args].concat();
+        Self(machine.start(program, &all, &[]))
     }
 
     /// Waits for its end, which must be a good one.

@@ -153,6 +153,10 @@ impl Subject {
             "delays" => {
                 self.delays().await?;
             }
+            "soak" => {
+                let tally = crate::soak::call(self).await;
+                println!("tally: {tally}");
+            }
             "panic" => panic!("an expected panic"),
             other => anyhow::bail!("no such run: {other}"),
         }
