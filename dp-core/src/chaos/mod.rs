@@ -83,12 +83,15 @@ fn simulate(seed: u64) -> Course {
 mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
 
     use super::*;
     use crate::sync::lock;
 
     /// How many seeds are taken each time.
-    const SEEDS: u64 = 2_000;
+    const SEEDS: u64 = 3_000;
+    /// On a busy machine it takes fewer, as many as fit into this.
+    const LONG_ENOUGH: Duration = Duration::from_secs(30);
 
     fn setting(name: &str) -> Option<u64> {
         let value = std::env::var(name).ok()?;
@@ -112,8 +115,13 @@ mod tests {
             println!("{report}\nnothing is wrong");
             return;
         }
-        let seeds = setting("DP_CHAOS_SEEDS").unwrap_or(SEEDS);
-        let next = AtomicU64::new(0);
+        let asked = setting("DP_CHAOS_SEEDS");
+        let (start, next) = (Instant::now(), AtomicU64::new(0));
+        let over = |seed| match asked {
+            Some(seeds) => seed >= seeds,
+            None => seed >= SEEDS || start.elapsed() > LONG_ENOUGH,
+        };
+        let taken = AtomicU64::new(0);
         let failed = Mutex::new(Vec::new());
         let (calls, failures, rejoined) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let threads = std::thread::available_parallelism().map_or(2, Into::into);
@@ -122,9 +130,10 @@ mod tests {
                 scope.spawn(|| {
                     while lock(&failed).len() < 5 {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds {
+                        if over(seed) {
                             break;
                         }
+                        taken.fetch_add(1, Ordering::Relaxed);
                         let course = simulate(seed);
                         calls.fetch_add(course.calls, Ordering::Relaxed);
                         failures.fetch_add(course.failures, Ordering::Relaxed);
@@ -138,8 +147,8 @@ mod tests {
         });
         let failed = failed.into_inner().unwrap();
         assert!(failed.is_empty(), "{}", failed.join("\n\n"));
-        let [calls, failures, rejoined] =
-            [calls, failures, rejoined].map(std::sync::atomic::AtomicU64::into_inner);
+        let [seeds, calls, failures, rejoined] =
+            [taken, calls, failures, rejoined].map(AtomicU64::into_inner);
         println!("{seeds} seeds: {calls} calls, {failures} failed, {rejoined} came back");
         // Otherwise nothing would have been put to the test.
         assert!(calls > seeds * 5 && failures > seeds && rejoined > seeds / 2);
