@@ -26,8 +26,8 @@ pub(crate) enum LinkError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Preamble(#[from] PreambleError),
-    #[error("peer sent a frame longer than the limit of {limit} bytes ({setting})")]
-    FrameTooLong { limit: usize, setting: &'static str },
+    #[error("peer sent a frame of {size} bytes, the limit is {limit} ({setting})")]
+    FrameTooLong { size: u32, limit: usize, setting: &'static str },
     #[error("peer broke the protocol: {0}")]
     Wire(#[from] WireError),
 }
@@ -97,7 +97,10 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         let inner = error.get_ref();
         if inner.is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
             let limit = self.framed.decoder().max_frame_length();
-            return LinkError::FrameTooLong { limit, setting: self.setting };
+            // The length that was refused still stands at the begin of the buffer.
+            let head = self.framed.read_buffer().first_chunk();
+            let size = head.map_or(u32::MAX, |head| u32::from_le_bytes(*head));
+            return LinkError::FrameTooLong { size, limit, setting: self.setting };
         }
         // The framing's own words for an end in mid-frame.
         if error.kind() == io::ErrorKind::Other && error.to_string().contains("bytes remaining") {
@@ -160,7 +163,7 @@ mod tests {
         let error = frames.next().await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "peer sent a frame longer than the limit of 1024 bytes (max_message)"
+            "peer sent a frame of 2147483647 bytes, the limit is 1024 (max_message)"
         );
         assert!(frames.framed.read_buffer().capacity() < 64 << 10);
     }
