@@ -181,3 +181,28 @@ impl Conn {
         self.in_flight.get(slot as usize).map_or(0, |count| count.load(Ordering::Relaxed) as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Limits;
+    use crate::record::Recorder;
+
+    fn lines(count: usize) -> Vec<Recorded> {
+        let recorder = Recorder::new(&Limits::default());
+        (0..count).for_each(|line| recorder.add(line.to_string()));
+        recorder.take_news(1 << 20).map(|(_, lines)| lines).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_told_before_counts_until_as_much_has_been_told_again() {
+        let told = |before: usize, again: usize| {
+            let (before, lines) = (lines(before), lines(again));
+            ToldRecord { before, lines, ..ToldRecord::default() }.into_lines().len()
+        };
+        // Lost again before it had told anything, or all of it.
+        assert_eq!(told(3, 0), 3);
+        assert_eq!(told(3, 2), 3);
+        assert_eq!(told(3, 4), 4);
+    }
+}
