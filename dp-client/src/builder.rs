@@ -27,6 +27,8 @@ pub struct ClientBuilder<W, C = DefaultConstructor> {
 pub(crate) struct Settings {
     pub(crate) server: String,
     pub(crate) id: Option<String>,
+    /// The rank that a launcher has given is added to the id.
+    pub(crate) ranked: bool,
     pub(crate) workers: usize,
     pub(crate) connect_for: Option<Duration>,
     pub(crate) after_loss: AfterLoss,
@@ -77,6 +79,7 @@ impl Default for Settings {
         Self {
             server: DEFAULT_ADDRESS.to_owned(),
             id: None,
+            ranked: false,
             workers: 1,
             connect_for: None,
             after_loss: AfterLoss::Reconnect(None),
@@ -166,6 +169,14 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// [certificate](Self::tls_identity), else host name and process id, `lab1-4711`.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.settings.id = Some(id.into());
+        self
+    }
+
+    /// Adds the rank that a launcher has given to this process to the id: `ID-3`; without an id, the
+    /// name of the worker's type with the rank is used, `greeter-3`. Nothing changes where no launcher
+    /// says a rank: see [`launch`](dp_core::net::launch). Default: no; the programs do.
+    pub fn ranked_id(mut self) -> Self {
+        self.settings.ranked = true;
         self
     }
 

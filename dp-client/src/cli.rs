@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
-use dp_core::net::Token;
+use dp_core::net::{Token, launch};
 use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
 
@@ -57,13 +57,20 @@ const MIB: usize = 1024 * 1024;
 pub struct ClientArgs {
     /// Where the server is; it may be started later
     ///
-    /// What is left out is taken from the default: `lab`, `:9000` and `192.0.2.1` are fine.
-    #[arg(long, env = "DP_SERVER", value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
+    /// What is left out is taken from the default: `lab`, `:9000` and `192.0.2.1` are fine. `auto` asks
+    /// the launcher: Slurm's first host, or the first pod of an indexed job of Kubernetes, by the
+    /// headless service that DP_SERVICE names.
+    #[arg(
+        long, env = "DP_SERVER", value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS,
+        value_parser = server
+    )]
     pub server: String,
 
     /// This client's name, which no other client may have [default: host name and process id]
     ///
-    /// With --tls-cert it is the name in the certificate. It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
+    /// With --tls-cert it is the name in the certificate. Where a launcher has started several clients
+    /// (mpirun, srun, a Slurm array, an indexed job; or DP_RANK is set), the rank is added to it, ID-3,
+    /// and the default is the worker's name with the rank. It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
     #[arg(long, env = "DP_ID", value_name = "ID")]
     pub id: Option<String>,
 
@@ -73,7 +80,7 @@ pub struct ClientArgs {
     /// is not set, DP_WORKERS counts, which is also read by the server: how many it waits for.
     #[arg(
         long, env = "DP_CLIENT_WORKERS", value_name = "N", value_parser = at_least_one,
-        default_value = std::env::var("DP_WORKERS").unwrap_or_else(|_| "1".to_owned())
+        default_value = workers_of_server()
     )]
     pub workers: usize,
 
@@ -204,6 +211,7 @@ impl ClientArgs {
         let mut settings = Settings {
             server: self.server.clone(),
             id: self.id.clone(),
+            ranked: true,
             workers: self.workers,
             connect_for: self.connect_for,
             after_loss: match self.exit_on_disconnect {
@@ -402,6 +410,20 @@ fn start_logging(verbose: u8) {
         .with_target(false);
     // The error says that there is one already.
     let _ = logging.try_init();
+}
+
+/// How many workers the server waits for, as the number of those here: fit for one client.
+fn workers_of_server() -> String {
+    let number = std::env::var("DP_WORKERS").ok().filter(|workers| workers != "auto");
+    number.unwrap_or_else(|| "1".to_owned())
+}
+
+/// The server's address, from the launcher if it is to be.
+fn server(text: &str) -> Result<String, String> {
+    match text {
+        "auto" => launch::server_address().map_err(|error| error.to_string()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

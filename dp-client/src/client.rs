@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dp_core::engine::{self, Host, HostError};
+use dp_core::net::launch::{Place, PlaceError};
 use dp_core::net::{ClientGate, ClientTls, GateError, SecretError};
 use dp_core::{DistributedWorker, InvalidId, WorkerId, WorkerInfo};
 use thiserror::Error;
@@ -62,7 +63,8 @@ impl<W: DistributedWorker> Client<W> {
         settings: Settings,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let Settings { server, id, workers, connect_for, after_loss, security, limits } = settings;
+        let Settings { server, id, ranked, workers, connect_for, after_loss, security, limits } =
+            settings;
         let runtime = Handle::try_current().map_err(|_| ClientError::NoRuntime)?;
         if workers == 0 {
             return Err(ClientError::NoWorkers);
@@ -70,7 +72,15 @@ impl<W: DistributedWorker> Client<W> {
         let gate = security.gate()?;
         // The server knows it by the name in its certificate.
         let proven = || gate.tls.as_ref().and_then(ClientTls::own_name).map(str::to_owned);
-        let id = WorkerId::new(id.or_else(proven).unwrap_or_else(default_id))?;
+        let place = if ranked { Place::of_environment()? } else { Place::default() };
+        let name = match (id, place.rank) {
+            (Some(id), _) => Some(place.id(&id)),
+            (None, None) => proven(),
+            (None, Some(_)) => {
+                proven().or_else(|| Some(place.id(&type_name(&W::contract().worker))))
+            }
+        };
+        let id = WorkerId::new(name.unwrap_or_else(default_id))?;
         if workers > 1 {
             // The longest id among the workers' must be one too.
             WorkerId::new(format!("{id}/{workers}"))?;
@@ -213,6 +223,11 @@ impl<W: DistributedWorker> fmt::Debug for Client<W> {
     }
 }
 
+/// The name of a worker's type as a part of an id.
+fn type_name(worker: &str) -> String {
+    worker.split('<').next().unwrap_or_default().to_lowercase()
+}
+
 /// Host name and process id, with what an id may not have replaced by `-`.
 fn default_id() -> String {
     let host = hostname::get().unwrap_or_default();
@@ -283,6 +298,9 @@ pub enum ClientError {
         /// What was wrong, and the remedy.
         reason: String,
     },
+    /// What a launcher says of this process makes no sense.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The token, a certificate or a key cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),

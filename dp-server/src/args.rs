@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
-use dp_core::net::Token;
+use dp_core::net::{Token, launch};
 
 use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
@@ -57,8 +57,13 @@ pub struct ServerArgs {
     #[arg(long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
     pub bind: String,
 
-    /// How many workers make it ready to run
-    #[arg(long, env = "DP_WORKERS", value_name = "N", default_value_t = 1)]
+    /// How many workers make it ready to run; `auto` asks the launcher
+    ///
+    /// That is DP_SIZE, or what mpirun or Slurm say, less one where the server itself is one of those
+    /// that were started together.
+    #[arg(
+        long, env = "DP_WORKERS", value_name = "N", default_value = "1", value_parser = workers
+    )]
     pub workers: usize,
 
     /// Calls per second for what is started one after another [default: 1]
@@ -305,6 +310,16 @@ impl ServerArgs {
             client_ca: self.tls_client_ca.clone(),
         });
         Security { token, tls, insecure: self.insecure }
+    }
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text {
+        "auto" => {
+            let expected = launch::expected_workers().map_err(|error| error.to_string())?;
+            usize::try_from(expected).map_err(|error| error.to_string())
+        }
+        text => text.parse().map_err(|_| "a whole number or `auto` is needed".to_owned()),
     }
 }
 

@@ -1,8 +1,10 @@
-//! What keeps strangers out: TLS and the shared secret, in front of the protocol itself.
+//! What keeps strangers out: TLS and the shared secret, in front of the protocol itself. And what a
+//! [launcher](launch) says of this process.
 //!
 //! A connection goes through both, where they are set up, before the first byte of the protocol is
 //! read: nothing of a peer that has not proven itself is parsed but lengths that are fixed.
 
+pub mod launch;
 mod stream;
 mod tls;
 mod token;
