@@ -11,6 +11,7 @@ use dp_core::net::{Token, launch};
 use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
 use crate::console::OutputFormat;
+use crate::export::{ReportFile, SaveError};
 
 /// Bytes in the unit in which people give the size of a message.
 pub(crate) const MIB: usize = 1024 * 1024;
@@ -125,6 +126,12 @@ pub struct ServerArgs {
     /// `/results` stores them when there is room again.
     #[arg(long, env = "DP_RESULTS", value_name = "FILE")]
     pub results: Option<PathBuf>,
+
+    /// Write a report after each run: .json, .csv, .html with charts, or .hlog for HdrHistogram's tools
+    ///
+    /// It takes the place of the one of the run before. May be given several times.
+    #[arg(long, env = "DP_REPORT", value_name = "FILE", value_parser = report_file)]
+    pub report: Vec<ReportFile>,
 
     /// Say more on standard error; twice for everything
     ///
@@ -266,6 +273,7 @@ impl ServerArgs {
             gather_timeout: self.gather_timeout,
             quit_timeout: self.quit_timeout,
             security: self.security(),
+            reports: self.report.clone(),
             ..Settings::default()
         };
         let limits = &mut settings.limits;
@@ -326,6 +334,10 @@ fn workers(text: &str) -> Result<usize, String> {
 fn frequency(text: &str) -> Result<f64, String> {
     let hz = text.parse::<f64>().ok().filter(|hz| hz.is_finite() && *hz > 0.0);
     hz.ok_or_else(|| "calls per second are a number above 0, such as 2.5".to_owned())
+}
+
+fn report_file(text: &str) -> Result<ReportFile, String> {
+    text.parse().map_err(|error: SaveError| error.to_string())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::address::DEFAULT_ADDRESS;
 use crate::console::OutputFormat;
+use crate::export::{ReportFile, SaveError};
 use crate::listen::Listening;
 use crate::server::Server;
 use crate::store::Store;
@@ -42,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) gather_timeout: Duration,
     pub(crate) quit_timeout: Duration,
     pub(crate) security: Security,
+    pub(crate) reports: Vec<ReportFile>,
     pub(crate) limits: Limits,
 }
 
@@ -95,6 +97,7 @@ impl Default for Settings {
             gather_timeout: Duration::from_secs(30),
             quit_timeout: Duration::from_secs(10),
             security: Security::default(),
+            reports: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -272,6 +275,15 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// A file that the report of every run is written to, in place of that of the run before; may be
+    /// given several times. Where it could not be written, [`Report::unsaved`] says so.
+    ///
+    /// [`Report::unsaved`]: crate::Report::unsaved
+    pub fn report(mut self, file: ReportFile) -> Self {
+        self.settings.reports.push(file);
+        self
+    }
+
     /// The longest message to or from a client, in bytes; default 256 MiB. Both sides have this
     /// limit: raise it at the clients too.
     pub fn max_message(mut self, bytes: usize) -> Self {
@@ -372,6 +384,9 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         S: StateGiven<W>,
     {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        for file in &self.settings.reports {
+            file.check()?;
+        }
         let (limits, state) = (self.settings.limits.clone(), self.state.into_state());
         let fleet = Fleet::<W>::new(limits, state, runtime.clone());
         if let Some(hz) = self.settings.frequency {
@@ -454,4 +469,7 @@ pub enum StartError {
     /// The frequency is not a finite number above 0.
     #[error(transparent)]
     Frequency(#[from] FrequencyError),
+    /// The reports of the runs can't be written where they were asked for.
+    #[error(transparent)]
+    Report(#[from] SaveError),
 }

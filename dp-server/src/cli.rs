@@ -260,6 +260,7 @@ mod tests {
             ("--max-message", "0", "such as 256"),
             ("--max-message", "99999999999999999", "such as 256"),
             ("--output", "xml", "text, json"),
+            ("--report", "run.xlsx", "use one of .json, .csv, .html, .hlog"),
         ] {
             let error = parsed(&[&format!("{option}={value}")]).unwrap_err().to_string();
             assert!(error.contains(remedy), "{error}");

@@ -54,11 +54,13 @@ mod certs;
 mod chain;
 mod cli;
 pub mod console;
+mod export;
 mod fold;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod history;
 mod listen;
 mod report;
 mod run;
@@ -72,6 +74,7 @@ pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Statele
 pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
 pub use dp_core::net::{SecretError, Token};
+pub use export::{ReportFile, SaveError};
 pub use report::{FailedRun, Report, WorkerEnd, WorkerOutcome};
 pub use run::RunError;
 pub use server::{ReadyError, Server, ShutdownError};

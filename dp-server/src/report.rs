@@ -1,6 +1,7 @@
 //! What came of a run.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dp_core::{CallError, Metric, ResultLine, WorkerId, WorkerInfo};
@@ -23,6 +24,7 @@ pub(crate) const CANCELLED: &str = "cancelled";
 #[derive(Debug, Clone)]
 #[must_use = "the run may have failed: look at `failure()`, or use `into_result()`"]
 pub struct Report {
+    worker: String,
     started: Timestamp,
     elapsed: Duration,
     outcomes: Vec<WorkerOutcome>,
@@ -30,8 +32,10 @@ pub struct Report {
     cancelled: bool,
     failures: Vec<String>,
     failure: Option<String>,
-    results: Vec<ResultLine>,
+    /// There may be many, and the server keeps the report of the last run, too.
+    results: Arc<Vec<ResultLine>>,
     metrics: Vec<Metric>,
+    unsaved: Vec<String>,
 }
 
 /// What became of one worker in a run.
@@ -70,6 +74,8 @@ pub enum WorkerEnd {
 /// What a report is made from.
 #[derive(Debug)]
 pub(crate) struct Facts {
+    /// The name of the worker's type.
+    pub(crate) worker: String,
     pub(crate) started: Timestamp,
     pub(crate) elapsed: Duration,
     pub(crate) roster: Vec<WorkerInfo>,
@@ -115,6 +121,7 @@ impl Report {
             WorkerOutcome { worker, end }
         };
         Self {
+            worker: facts.worker,
             started: facts.started,
             elapsed: facts.elapsed,
             outcomes: roster.into_iter().map(outcome).collect(),
@@ -122,8 +129,9 @@ impl Report {
             cancelled: facts.cancelled,
             failures,
             failure,
-            results: gathered.results,
+            results: Arc::new(gathered.results),
             metrics: gathered.metrics,
+            unsaved: Vec::new(),
         }
     }
 
@@ -165,7 +173,7 @@ impl Report {
 
     /// The same lines, to keep.
     pub fn into_results(self) -> Vec<ResultLine> {
-        self.results
+        Arc::unwrap_or_clone(self.results)
     }
 
     /// What the workers measured in this run, merged over all of them, by the names of the metrics.
@@ -200,6 +208,21 @@ impl Report {
             matches!(outcome.end, WorkerEnd::Lost { .. } | WorkerEnd::Silent { .. })
         };
         self.outcomes.iter().filter(missing).map(|outcome| &outcome.worker)
+    }
+
+    /// The name of the worker's type.
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Why this report is not in the files that [`report`](crate::ServerBuilder::report) names, a
+    /// text for each that could not be written. That does not make the run a failure.
+    pub fn unsaved(&self) -> &[String] {
+        &self.unsaved
+    }
+
+    pub(crate) fn set_unsaved(&mut self, unsaved: Vec<String>) {
+        self.unsaved = unsaved;
     }
 
     /// When the run began.
@@ -245,12 +268,57 @@ impl FailedRun {
     }
 }
 
+/// A report with a bit of everything.
+#[cfg(test)]
+pub(crate) fn example() -> Report {
+    use dp_core::{Context, MasterWorker, distributed_worker};
+
+    struct Fetcher;
+
+    #[distributed_worker]
+    impl Fetcher {
+        #[remote]
+        fn fetch(&self, ctx: &Context<Self>) {
+            for millis in 1..=1_000 {
+                ctx.record("fetch", Duration::from_millis(millis));
+            }
+            ctx.record("once & <rarely>", Duration::from_secs(2));
+            ctx.result("greeted \"Ada\", <b>&\nnext");
+        }
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let master = MasterWorker::<Fetcher>::in_process(2, |_| Fetcher);
+        master.workers()[0].fetch().await.unwrap();
+        let (mut results, metrics) =
+            (master.results().await.unwrap(), master.metrics().await.unwrap());
+        let started = Timestamp::from_second(1).unwrap();
+        results[0].time = started;
+        let roster: Vec<WorkerInfo> =
+            master.workers().iter().map(|worker| worker.info().clone()).collect();
+        let lost = (roster[1].id().clone(), "connection reset".to_owned());
+        Report::new(Facts {
+            worker: "Greeter".to_owned(),
+            started,
+            elapsed: Duration::from_millis(1_500),
+            roster,
+            error: None,
+            failed: HashMap::new(),
+            lost: HashMap::from([lost]),
+            cancelled: false,
+            gathered: Gathered { results, metrics, silent: Vec::new() },
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn facts() -> Facts {
         Facts {
+            worker: "Greeter".to_owned(),
             started: Timestamp::UNIX_EPOCH,
             elapsed: Duration::ZERO,
             roster: vec![],

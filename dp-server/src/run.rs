@@ -115,7 +115,9 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     let unsaved = gathering.store(server.store.as_ref(), within).await;
     let gathered = gathering.finish();
     let lost = lost(departures, &roster, &server.fleet);
-    Ok(Report::new(Facts {
+    let worker = W::contract().worker;
+    let mut report = Report::new(Facts {
+        worker,
         started,
         elapsed,
         roster,
@@ -125,7 +127,24 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
         cancelled,
         gathered,
         unsaved,
-    }))
+    });
+    save(server, &mut report).await;
+    server.history.add(report.clone());
+    Ok(report)
+}
+
+/// Writes the report to the files that were asked for.
+async fn save<W: DistributedWorker>(server: &Server<W>, report: &mut Report) {
+    let mut unsaved = Vec::new();
+    for file in &server.settings.reports {
+        let (file, report) = (file.clone(), report.clone());
+        // Disks may be slow.
+        let saved = server.runtime.spawn_blocking(move || file.write(&report)).await;
+        if let Ok(Err(error)) = saved {
+            unsaved.push(chain::message(&error));
+        }
+    }
+    report.set_unsaved(unsaved);
 }
 
 /// Ends the schedule, and with it its calls on the workers. What there is to say of that.

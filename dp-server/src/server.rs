@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::builder::{ServerBuilder, Settings};
 use crate::console::{Console, ConsoleError, Signals};
+use crate::history::History;
 use crate::listen::Listening;
 use crate::report::Report;
 use crate::run::{self, RunError, Turns};
@@ -56,6 +57,7 @@ pub struct Server<W: DistributedWorker> {
     pub(crate) turns: Turns,
     /// Where results are stored.
     pub(crate) store: Option<Store>,
+    pub(crate) history: History,
     listening: Listening,
 }
 
@@ -72,7 +74,8 @@ impl<W: DistributedWorker> Server<W> {
         runtime: Handle,
         store: Option<Store>,
     ) -> Self {
-        Self { fleet, settings, runtime, turns: Turns::default(), store, listening }
+        let (turns, history) = (Turns::default(), History::default());
+        Self { fleet, settings, runtime, turns, store, history, listening }
     }
 
     /// The address where it listens, with the real port also where port 0 was asked for. The first
@@ -111,7 +114,7 @@ impl<W: DistributedWorker> Server<W> {
     /// have recorded, as far as it can be had. Who joins meanwhile waits for the next run.
     ///
     /// A run that began has a [`Report`] however it ended, also when it panicked: see
-    /// [`Report::failure`].
+    /// [`Report::failure`]. It is written to the files that [`report`](ServerBuilder::report) names.
     ///
     /// # Errors
     /// [`RunError`] when it could not begin: too few workers have joined, the worker has no `run`, or
@@ -122,6 +125,11 @@ impl<W: DistributedWorker> Server<W> {
     /// so, too, and leaves the report of what there is.
     pub async fn run(&self) -> Result<Report, RunError> {
         run::execute(self).await
+    }
+
+    /// The report of the run that ended last, if there was one.
+    pub fn last_report(&self) -> Option<Report> {
+        self.history.last()
     }
 
     /// What `/cancel` does: ends the [`run`](Self::run) that is under way, and cancels its calls on

@@ -229,8 +229,8 @@ async fn help_lists_every_command() {
     assert_eq!(
         names,
         [
-            "/run", "/results", "/reset", "/freq", "/workers", "/methods", "/call", "/cancel",
-            "/kick", "/help", "/quit"
+            "/run", "/results", "/reset", "/freq", "/workers", "/methods", "/call", "/save",
+            "/cancel", "/kick", "/help", "/quit"
         ]
     );
 }

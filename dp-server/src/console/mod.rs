@@ -15,6 +15,7 @@
 //! | `/methods` | the remote methods: signature, and what each does |
 //! | `/call METHOD [JSON ..]` | calls it on every worker, and prints the outcomes, folded |
 //! | `/call @ID METHOD [JSON ..]` | calls it on one worker |
+//! | `/save FILE` | writes the report of the last run to `FILE`, see [`ReportFile`] |
 //! | `/cancel` | cancels the command that is under way |
 //! | `/kick ID` | disconnects the client that hosts the worker, with all its workers |
 //! | `/help` | the list of commands |
@@ -28,6 +29,11 @@
 //! `error: …` line then names the workers that were lost, folded, and what they had delivered before is
 //! among the results. Gathering waits [`gather_timeout`] for workers that are connected and do not
 //! answer; they are named, too.
+//!
+//! ## Reports
+//! The report of every run is written to the files that [`report`] names, and that of the last one
+//! wherever `/save` says. A file that could not be written is an `error: …` line before the `ok` of the
+//! run, which is about the run alone.
 //!
 //! ## Calls
 //! The arguments of `/call` are JSON values with white space between them, as many as the method has:
@@ -62,6 +68,7 @@
 //! | `failed` | the run is over, and failed: errors came before its results |
 //! | `ID⇥ADDRESS⇥VERSION⇥idle` or `…⇥running METHOD for S.SSS s` | a worker, for `/workers` |
 //! | `greet(name: &str) -> String⇥Greets ..` | a method, for `/methods` |
+//! | `saved FILE` | the answer to `/save` |
 //! | `w[1-3] → "hello"` | the workers on which a `/call` gave this value, which is JSON |
 //! | `error: w4 failed: …` | the workers on which a `/call` failed like this |
 //!
@@ -85,6 +92,7 @@
 //! {"ok":false}
 //! {"error":"not ready to run: 1 more worker is needed (1 of 2 have joined)"}
 //! {"frequency":2.5}
+//! {"saved":"run.html"}
 //! {"worker":{"id":"w1","client":"w1","address":"192.0.2.7:51234","version":"0.1.0","waiting":0,"running":{"method":"greet","seconds":1.25}}}
 //! {"method":{"name":"greet","signature":"greet(name: &str) -> String","docs":"Greets `name`."}}
 //! {"outcome":{"worker":"w1","value":"hello","seconds":0.0002}}
@@ -100,6 +108,8 @@
 //! outcome for each worker, with the time that the method ran.
 //!
 //! [`gather_timeout`]: crate::ServerBuilder::gather_timeout
+//! [`report`]: crate::ServerBuilder::report
+//! [`ReportFile`]: crate::ReportFile
 //! [`metrics_table`]: crate::ServerBuilder::metrics_table
 //! [`main`]: crate::main()
 //! [`ServerArgs::run`]: crate::ServerArgs::run
@@ -112,6 +122,7 @@ mod output;
 pub(crate) mod parse;
 mod roll;
 mod run;
+mod save;
 mod stdin;
 mod table;
 mod watch;
@@ -126,6 +137,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::output::OutputFormat;
 pub use self::stdin::stdin;
+pub(crate) use self::table::{PERCENTILES, span, three_digits};
 pub(crate) use self::watch::{Signal, Signals};
 
 use self::announce::Announcer;
@@ -213,6 +225,7 @@ where
             Ok(Some(Command::Results)) => return self.results().await,
             Ok(Some(Command::Reset)) => return self.reset().await,
             Ok(Some(Command::Call(call))) => return self.call(&call).await,
+            Ok(Some(Command::Save(file))) => return self.save(file).await,
             Ok(Some(Command::Kick(id))) => return self.kick(&id).await,
             Ok(Some(Command::Cancel)) => self.cancel().await?,
             Ok(Some(Command::Frequency(hz))) => self.frequency(hz).await?,

@@ -12,7 +12,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use super::ConsoleError;
 use super::parse::CommandInfo;
 use super::roll::News;
-use super::table::{PERCENTILES, table};
+use super::table::table;
+use crate::export::metric_value;
 use crate::fold::fold;
 
 /// How a console writes; [`console`](crate::console) describes both.
@@ -46,6 +47,8 @@ pub(crate) enum Line<'a> {
     },
     Error(&'a str),
     Frequency(f64),
+    /// The report, to this file.
+    Saved(&'a str),
     Worker(&'a WorkerStatus),
     Method(&'a Method),
     Command(&'a CommandInfo),
@@ -83,7 +86,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
         match self.format {
             OutputFormat::Json => {
                 for metric in metrics {
-                    self.write(metric_object(metric).to_string()).await?;
+                    self.write(json!({ "metric": metric_value(metric) }).to_string()).await?;
                 }
             }
             OutputFormat::Text if as_table => {
@@ -147,6 +150,7 @@ impl fmt::Display for Line<'_> {
             Self::Done { ok: false } => f.write_str("failed"),
             Self::Error(message) => write!(f, "error: {}", one_line(message)),
             Self::Frequency(hz) => hz.fmt(f),
+            Self::Saved(file) => write!(f, "saved {}", one_line(file)),
             Self::Worker(status) => {
                 let (info, version) = (&status.info, one_line(&status.version));
                 write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
@@ -163,21 +167,6 @@ impl fmt::Display for Line<'_> {
             Self::Command(info) => write!(f, "{:<28} {}", info.usage(), info.about),
         }
     }
-}
-
-fn metric_object(metric: &Metric) -> Value {
-    let mut object = json!({
-        "name": metric.name(),
-        "count": metric.count(),
-        "min": metric.min().as_secs_f64(),
-        "mean": metric.mean().as_secs_f64(),
-        "max": metric.max().as_secs_f64(),
-        "rate": metric.rate(),
-    });
-    for (name, percent) in PERCENTILES {
-        object[name] = metric.percentile(percent).as_secs_f64().into();
-    }
-    json!({ "metric": object })
 }
 
 fn outcome_object(outcome: &Outcome<Value>) -> Value {
@@ -239,6 +228,7 @@ impl Serialize for Line<'_> {
             Self::Done { ok } => map.serialize_entry("ok", ok)?,
             Self::Error(message) => map.serialize_entry("error", message)?,
             Self::Frequency(hz) => map.serialize_entry("frequency", hz)?,
+            Self::Saved(file) => map.serialize_entry("saved", file)?,
             Self::Worker(status) => {
                 let running = status.running.as_ref().map(
                     |running| json!({"method": running.method, "seconds": running.since.as_secs_f64()}),

@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Call(Call),
     Results,
     Cancel,
+    /// To a file of this name.
+    Save(String),
     /// A worker's id, or a client's.
     Kick(String),
     Help,
@@ -87,6 +89,12 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
         parse: |_, rest| call(rest),
     },
     CommandInfo {
+        name: "/save",
+        arguments: "FILE",
+        about: "writes the report of the last run to FILE: .json, .csv, .html or .hlog",
+        parse: |_, rest| save(rest),
+    },
+    CommandInfo {
         name: CANCEL,
         arguments: "",
         about: "written while a command is under way: cancels it, and prints what there is",
@@ -141,6 +149,8 @@ pub(crate) enum ParseError {
              `/methods` lists them"
     )]
     NoMethod,
+    #[error("/save takes a file, as in `/save run.html`: .json, .csv, .html or .hlog")]
+    NoFile,
     #[error("/kick takes the id of one worker; `/workers` lists them")]
     OneWorker,
     #[error("/freq takes calls per second, a number above 0 such as `/freq 2.5`, but got {text}")]
@@ -193,6 +203,13 @@ fn call(rest: &str) -> Result<Command, ParseError> {
         return Err(ParseError::NoMethod);
     }
     Ok(Command::Call(Call { worker, method, arguments }))
+}
+
+fn save(rest: &str) -> Result<Command, ParseError> {
+    match rest {
+        "" => Err(ParseError::NoFile),
+        file => Ok(Command::Save(file.to_owned())),
+    }
 }
 
 fn kick(rest: &str) -> Result<Command, ParseError> {
@@ -279,6 +296,7 @@ mod tests {
             ("/results", Command::Results),
             ("/methods", Command::Methods),
             ("/cancel", Command::Cancel),
+            ("/save my run.html", Command::Save("my run.html".to_owned())),
             ("/kick w1", Command::Kick("w1".to_owned())),
             ("/help", Command::Help),
             ("/quit  ", Command::Quit),
@@ -302,6 +320,7 @@ mod tests {
         for line in ["/call", "/call @w1", "/call @"] {
             assert_eq!(parse(line), Err(ParseError::NoMethod), "{line:?}");
         }
+        assert_eq!(parse("/save"), Err(ParseError::NoFile));
         assert_eq!(parse("/kick"), Err(ParseError::OneWorker));
         assert_eq!(parse("/kick w1 w2"), Err(ParseError::OneWorker));
     }

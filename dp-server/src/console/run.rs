@@ -29,6 +29,7 @@ where
                 self.print_failures(before).await?;
                 self.print_recorded(report.results(), report.metrics()).await?;
                 self.print_failures(after).await?;
+                self.print_failures(report.unsaved()).await?;
                 self.print(Line::Done { ok: report.is_ok() }).await?;
                 Ok(Next::Command)
             }

@@ -11,7 +11,7 @@ const HEAD: [&str; 10] =
     ["metric", "count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "rate"];
 
 /// The percentiles that are shown.
-pub(super) const PERCENTILES: [(&str, f64); 4] =
+pub(crate) const PERCENTILES: [(&str, f64); 4] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
 
 /// The lines of a table with a row for each metric; none where there is no metric.
@@ -47,7 +47,7 @@ fn align(rows: Vec<Vec<Cow<'_, str>>>) -> Vec<String> {
 }
 
 /// A duration in the unit that it is best read in.
-fn span(duration: Duration) -> String {
+pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     let (value, unit) = match seconds {
         _ if seconds < 999.5e-6 => (seconds * 1e6, "µs"),
@@ -58,7 +58,7 @@ fn span(duration: Duration) -> String {
 }
 
 /// A number with three significant digits, or more where it is large.
-fn three_digits(value: f64) -> String {
+pub(crate) fn three_digits(value: f64) -> String {
     let decimals = match value {
         _ if value < 9.995 => 2,
         _ if value < 99.95 => 1,
