@@ -10,7 +10,8 @@ use tokio::runtime::{Builder, Handle};
 use crate::{Broadcast, DistributedWorker, Group};
 
 pub use crate::fleet::{
-    Admitted, Departure, Fleet, FleetEvent, FrequencyError, Peer, Running, ServeError, WorkerStatus,
+    Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
+    FleetEvent, FrequencyError, Peer, Running, ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 pub use crate::limits::Limits;

@@ -9,16 +9,21 @@ const DEFAULT_PORT: u16 = 8147;
 
 /// `text` as `HOST:PORT`: what it leaves out is taken from the default address.
 pub(crate) fn complete(text: &str) -> String {
+    complete_with(text, DEFAULT_PORT)
+}
+
+/// The same with another default port.
+pub(crate) fn complete_with(text: &str, port: u16) -> String {
     if let Ok(ip) = text.parse::<IpAddr>() {
         // Before anything else is cut at a colon: an IPv6 address without a port has several.
-        return SocketAddr::new(ip, DEFAULT_PORT).to_string();
+        return SocketAddr::new(ip, port).to_string();
     }
     match text.rsplit_once(':') {
-        None if text.is_empty() => DEFAULT_ADDRESS.to_owned(),
-        None => format!("{text}:{DEFAULT_PORT}"),
+        None if text.is_empty() => format!("{DEFAULT_HOST}:{port}"),
+        None => format!("{text}:{port}"),
         Some(("", port)) => format!("{DEFAULT_HOST}:{port}"),
-        Some((host, "")) => format!("{host}:{DEFAULT_PORT}"),
-        Some(_) if text.ends_with(']') => format!("{text}:{DEFAULT_PORT}"),
+        Some((host, "")) => format!("{host}:{port}"),
+        Some(_) if text.ends_with(']') => format!("{text}:{port}"),
         Some(_) => text.to_owned(),
     }
 }

@@ -120,6 +120,24 @@ pub struct ServerArgs {
     #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
     pub output: OutputFormat,
 
+    /// Serve the live page, to be opened in a browser, and say where on standard error
+    ///
+    /// What is left out is taken from 127.0.0.1:8148; port 0 takes a free one. Other machines can
+    /// reach it only where there is a token, which the page then asks for; with --tls-cert it is
+    /// served by HTTPS.
+    #[cfg(feature = "page")]
+    #[arg(
+        long, env = "DP_PAGE", value_name = "ADDR", num_args = 0..=1, default_missing_value = ""
+    )]
+    pub page: Option<String>,
+
+    /// Serve metrics for Prometheus at /metrics of this address, as the page does
+    #[cfg(feature = "page")]
+    #[arg(
+        long, env = "DP_METRICS", value_name = "ADDR", num_args = 0..=1, default_missing_value = ""
+    )]
+    pub metrics: Option<String>,
+
     /// Append every result to this file when it is gathered, as JSON lines
     ///
     /// A run is `ok` only once the disk has them. Where it is full they stay on the workers, and
@@ -276,6 +294,11 @@ impl ServerArgs {
             reports: self.report.clone(),
             ..Settings::default()
         };
+        #[cfg(feature = "page")]
+        {
+            settings.page = self.page.clone();
+            settings.metrics = self.metrics.clone();
+        }
         let limits = &mut settings.limits;
         for (limit, given) in [
             (&mut limits.handshake_timeout, self.handshake_timeout),

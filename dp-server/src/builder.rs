@@ -5,6 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dp_core::DistributedWorker;
@@ -17,8 +18,13 @@ use crate::address::DEFAULT_ADDRESS;
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
 use crate::listen::Listening;
+#[cfg(feature = "page")]
+use crate::page::Pages;
+use crate::run::Runner;
+use crate::runs::Runs;
 use crate::server::Server;
 use crate::store::Store;
+use crate::traffic::Traffic;
 
 /// Settings of a [`Server`] that is about to start; made by [`Server::builder`].
 ///
@@ -44,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) quit_timeout: Duration,
     pub(crate) security: Security,
     pub(crate) reports: Vec<ReportFile>,
+    #[cfg(feature = "page")]
+    pub(crate) page: Option<String>,
+    #[cfg(feature = "page")]
+    pub(crate) metrics: Option<String>,
     pub(crate) limits: Limits,
 }
 
@@ -98,6 +108,10 @@ impl Default for Settings {
             quit_timeout: Duration::from_secs(10),
             security: Security::default(),
             reports: Vec::new(),
+            #[cfg(feature = "page")]
+            page: None,
+            #[cfg(feature = "page")]
+            metrics: None,
             limits: Limits::default(),
         }
     }
@@ -276,11 +290,31 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     }
 
     /// A file that the report of every run is written to, in place of that of the run before; may be
-    /// given several times. Where it could not be written, [`Report::unsaved`] says so.
+    /// given several times. Where it could not be written, [`Report::unwritten`] says so.
     ///
-    /// [`Report::unsaved`]: crate::Report::unsaved
+    /// [`Report::unwritten`]: crate::Report::unwritten
     pub fn report(mut self, file: ReportFile) -> Self {
         self.settings.reports.push(file);
+        self
+    }
+
+    /// Where to serve the live page, to be opened in a browser: `HOST:PORT`; default: nowhere. What is
+    /// left out is taken from `127.0.0.1:8148`; port 0 is a free one, see [`Server::page_addr`].
+    ///
+    /// Other machines can reach it only where there is a [`token`](Self::token), which it then asks
+    /// for. With [`tls`](Self::tls) it is served by HTTPS, with the same certificate.
+    #[cfg(feature = "page")]
+    pub fn page(mut self, address: impl Into<String>) -> Self {
+        self.settings.page = Some(address.into());
+        self
+    }
+
+    /// Where to serve metrics for Prometheus, at `/metrics`: `HOST:PORT`; default: nowhere. What is
+    /// left out is taken from `127.0.0.1:8148`, and it may be the address of the [`page`](Self::page).
+    /// Who can reach it is the same; Prometheus gives the token as `authorization: credentials`.
+    #[cfg(feature = "page")]
+    pub fn metrics(mut self, address: impl Into<String>) -> Self {
+        self.settings.metrics = Some(address.into());
         self
     }
 
@@ -396,8 +430,25 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
             Store::open(path).map_err(|source| StartError::Results { path: path.clone(), source })
         };
         let store = self.settings.results_file.as_ref().map(open).transpose()?;
-        let listening = Listening::start(&self.settings, &fleet).await?;
-        Ok(Server::new(fleet, listening, self.settings, runtime, store))
+        let traffic: Arc<Traffic> = Arc::default();
+        let listening = Listening::start(&self.settings, &fleet, traffic.clone()).await?;
+        let runner = Runner {
+            fleet,
+            settings: Arc::new(self.settings),
+            runtime,
+            turns: Arc::default(),
+            runs: Runs::default(),
+            store: store.map(Arc::new),
+            traffic,
+        };
+        #[cfg(feature = "page")]
+        let pages = Pages::start(&runner).await?;
+        Ok(Server::new(
+            runner,
+            listening,
+            #[cfg(feature = "page")]
+            pages,
+        ))
     }
 }
 
@@ -469,6 +520,15 @@ pub enum StartError {
     /// The frequency is not a finite number above 0.
     #[error(transparent)]
     Frequency(#[from] FrequencyError),
+    /// The live page, or the metrics, would be open to other machines, and there is no token.
+    #[error(
+        "{address} can be reached from other machines, and whoever opened the page there could \
+         call the workers: add a token (`--token-file`), or serve it on 127.0.0.1"
+    )]
+    PageExposed {
+        /// The address to listen on.
+        address: SocketAddr,
+    },
     /// The reports of the runs can't be written where they were asked for.
     #[error(transparent)]
     Report(#[from] SaveError),

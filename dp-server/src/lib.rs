@@ -60,14 +60,17 @@ mod fold;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
-mod history;
 mod listen;
+#[cfg(feature = "page")]
+mod page;
 mod report;
 mod run;
+mod runs;
 mod server;
 mod signals;
 mod store;
 mod time;
+mod traffic;
 
 pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};

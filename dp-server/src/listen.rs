@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address;
 use crate::builder::{Settings, StartError};
+use crate::traffic::{Counted, Traffic};
 
 /// Connections beyond the cap on clients that are let in far enough to be told why they can't join.
 const SPARE_CONNECTIONS: usize = 64;
@@ -37,6 +38,7 @@ impl Listening {
     pub(crate) async fn start<W: DistributedWorker>(
         settings: &Settings,
         fleet: &Fleet<W>,
+        traffic: Arc<Traffic>,
     ) -> Result<Self, StartError> {
         let bind = settings.bind.clone();
         let gate = settings.security.gate()?;
@@ -63,7 +65,7 @@ impl Listening {
             )),
             handshake_timeout: settings.limits.handshake_timeout,
         };
-        let door = Arc::new(Door { gate, fleet: fleet.clone(), bounds });
+        let door = Arc::new(Door { gate, fleet: fleet.clone(), bounds, traffic });
         let (mut addresses, mut tasks) = (Vec::new(), JoinSet::new());
         for (address, listener) in listeners {
             tracing::info!("listening on {address}");
@@ -114,12 +116,21 @@ struct Door<W: DistributedWorker> {
     gate: ServerGate,
     fleet: Fleet<W>,
     bounds: Bounds,
+    traffic: Arc<Traffic>,
 }
 
 /// Listens on every address that `bind` stands for. One that is `open_to_all` must be this machine's
 /// own.
 async fn open(bind: &str, open_to_all: bool) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
-    let whole = address::complete(bind);
+    open_at(bind, address::complete(bind), open_to_all).await
+}
+
+/// The same where what `bind` leaves out has been added already.
+pub(crate) async fn open_at(
+    bind: &str,
+    whole: String,
+    open_to_all: bool,
+) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
     let resolved = lookup_host(&whole)
         .await
         .map_err(|source| StartError::Resolve { bind: bind.to_owned(), source })?;
@@ -247,6 +258,7 @@ async fn serve<W: DistributedWorker>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("{peer}: cannot set TCP_NODELAY: {error}");
     }
+    let stream = Counted::new(stream, Arc::clone(&door.traffic));
     let admitting = async {
         let (stream, names) = door.gate.admit(stream).await.map_err(|error| error.to_string())?;
         let who = Peer::new(peer.to_string()).with_names(names);

@@ -35,7 +35,7 @@ pub struct Report {
     /// There may be many, and the server keeps the report of the last run, too.
     results: Arc<Vec<ResultLine>>,
     metrics: Vec<Metric>,
-    unsaved: Vec<String>,
+    unwritten: Vec<String>,
 }
 
 /// What became of one worker in a run.
@@ -131,7 +131,7 @@ impl Report {
             failure,
             results: Arc::new(gathered.results),
             metrics: gathered.metrics,
-            unsaved: Vec::new(),
+            unwritten: Vec::new(),
         }
     }
 
@@ -217,12 +217,16 @@ impl Report {
 
     /// Why this report is not in the files that [`report`](crate::ServerBuilder::report) names, a
     /// text for each that could not be written. That does not make the run a failure.
-    pub fn unsaved(&self) -> &[String] {
-        &self.unsaved
+    pub fn unwritten(&self) -> &[String] {
+        &self.unwritten
     }
 
-    pub(crate) fn set_unsaved(&mut self, unsaved: Vec<String>) {
-        self.unsaved = unsaved;
+    pub(crate) fn without_results(&self) -> Self {
+        Self { results: Arc::default(), ..self.clone() }
+    }
+
+    pub(crate) fn set_unwritten(&mut self, unwritten: Vec<String>) {
+        self.unwritten = unwritten;
     }
 
     /// When the run began.
@@ -308,6 +312,7 @@ pub(crate) fn example() -> Report {
             lost: HashMap::from([lost]),
             cancelled: false,
             gathered: Gathered { results, metrics, silent: Vec::new() },
+            unsaved: None,
         })
     })
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::future::pending;
 use std::iter::successors;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dp_core::engine::{Fleet, FleetEvent};
@@ -14,16 +14,20 @@ use dp_core::{
 };
 use jiff::Timestamp;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::builder::Settings;
 use crate::chain;
 use crate::gather::Gathering;
 use crate::report::{Facts, Report};
-use crate::server::Server;
+use crate::runs::{Origin, Runs};
+use crate::store::Store;
 use crate::time::timeout;
+use crate::traffic::Traffic;
 
 /// A schedule that was cancelled ends where it awaits something; one that does not come to that
 /// within this time is not waited for.
@@ -55,7 +59,7 @@ pub enum RunError {
     #[error(transparent)]
     NoRun(NoRun),
     /// Another run is under way; this server does one at a time.
-    #[error("a run is under way already: wait until it has ended")]
+    #[error("a run is under way already: wait until it has ended, or `/cancel` it")]
     Running,
 }
 
@@ -65,7 +69,38 @@ fn not_ready(present: usize, needed: usize) -> String {
     format!("not ready to run: {missing} more {workers} needed ({present} of {needed} have joined)")
 }
 
-pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<Report, RunError> {
+/// What it takes to run: a server without its sockets. Cheap to clone.
+pub(crate) struct Runner<W: DistributedWorker> {
+    pub(crate) fleet: Fleet<W>,
+    pub(crate) settings: Arc<Settings>,
+    /// Where runs happen.
+    pub(crate) runtime: Handle,
+    /// Whose turn it is to run.
+    pub(crate) turns: Arc<Turns>,
+    /// Where results are stored.
+    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) runs: Runs,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl<W: DistributedWorker> Clone for Runner<W> {
+    fn clone(&self) -> Self {
+        Self {
+            fleet: self.fleet.clone(),
+            settings: self.settings.clone(),
+            runtime: self.runtime.clone(),
+            turns: self.turns.clone(),
+            store: self.store.clone(),
+            runs: self.runs.clone(),
+            traffic: self.traffic.clone(),
+        }
+    }
+}
+
+pub(crate) async fn execute<W: DistributedWorker>(
+    server: &Runner<W>,
+    origin: Origin,
+) -> Result<Report, RunError> {
     let mut turn = server.turns.take().ok_or(RunError::Running)?;
     // Before the roster is taken: who is in it and leaves is heard of.
     let departures = server.fleet.events();
@@ -90,6 +125,7 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     let run = W::run(&master).start().map_err(RunError::NoRun)?;
 
     let (started, begun) = (Timestamp::now(), Instant::now());
+    let entry = server.runs.begin(origin, started);
     // A task of its own, so that neither a panic nor a schedule that blocks its thread takes the
     // console along. It is aborted when this future is dropped.
     let mut tasks = JoinSet::new();
@@ -106,13 +142,14 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
     };
     let elapsed = begun.elapsed();
 
+    entry.gathering();
     let mut gathering = Gathering::<W>::new(master);
     tokio::select! {
         biased;
         () = gathering.proceed(within) => {}
         () = turn.cancelled(), if !cancelled => cancelled = true,
     }
-    let unsaved = gathering.store(server.store.as_ref(), within).await;
+    let unsaved = gathering.store(server.store.as_deref(), within).await;
     let gathered = gathering.finish();
     let lost = lost(departures, &roster, &server.fleet);
     let worker = W::contract().worker;
@@ -129,22 +166,23 @@ pub(crate) async fn execute<W: DistributedWorker>(server: &Server<W>) -> Result<
         unsaved,
     });
     save(server, &mut report).await;
-    server.history.add(report.clone());
+    drop(turn);
+    entry.end(report.clone());
     Ok(report)
 }
 
 /// Writes the report to the files that were asked for.
-async fn save<W: DistributedWorker>(server: &Server<W>, report: &mut Report) {
-    let mut unsaved = Vec::new();
+async fn save<W: DistributedWorker>(server: &Runner<W>, report: &mut Report) {
+    let mut unwritten = Vec::new();
     for file in &server.settings.reports {
         let (file, report) = (file.clone(), report.clone());
         // Disks may be slow.
         let saved = server.runtime.spawn_blocking(move || file.write(&report)).await;
         if let Ok(Err(error)) = saved {
-            unsaved.push(chain::message(&error));
+            unwritten.push(chain::message(&error));
         }
     }
-    report.set_unsaved(unsaved);
+    report.set_unwritten(unwritten);
 }
 
 /// Ends the schedule, and with it its calls on the workers. What there is to say of that.
@@ -221,13 +259,13 @@ fn lost<W: DistributedWorker>(
 pub(crate) struct Turns(Mutex<Option<watch::Sender<bool>>>);
 
 /// It, given back when dropped.
-struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     turns: &'a Turns,
     cancelled: watch::Receiver<bool>,
 }
 
 impl Turns {
-    fn take(&self) -> Option<Turn<'_>> {
+    pub(crate) fn take(&self) -> Option<Turn<'_>> {
         let mut current = self.lock();
         if current.is_some() {
             return None;
@@ -235,6 +273,11 @@ impl Turns {
         let (sender, cancelled) = watch::channel(false);
         *current = Some(sender);
         Some(Turn { turns: self, cancelled })
+    }
+
+    /// Whether somebody has it.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.lock().is_some()
     }
 
     /// Tells whoever has it to stop; `false` if nobody has.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dp_core::engine::{self, Fleet};
@@ -12,11 +13,14 @@ use tokio::runtime::Handle;
 
 use crate::builder::{ServerBuilder, Settings};
 use crate::console::{Console, ConsoleError, Signals};
-use crate::history::History;
 use crate::listen::Listening;
+#[cfg(feature = "page")]
+use crate::page::Pages;
 use crate::report::Report;
-use crate::run::{self, RunError, Turns};
+use crate::run::{self, RunError, Runner, Turns};
+use crate::runs::{Origin, Runs};
 use crate::store::Store;
+use crate::traffic::Traffic;
 
 /// Connections that were told to go are given this long to do so.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -50,14 +54,17 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// ```
 pub struct Server<W: DistributedWorker> {
     pub(crate) fleet: Fleet<W>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// Where runs happen.
     pub(crate) runtime: Handle,
     /// Whose turn it is to run.
-    pub(crate) turns: Turns,
+    pub(crate) turns: Arc<Turns>,
     /// Where results are stored.
-    pub(crate) store: Option<Store>,
-    pub(crate) history: History,
+    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) runs: Runs,
+    traffic: Arc<Traffic>,
+    #[cfg(feature = "page")]
+    pages: Pages,
     listening: Listening,
 }
 
@@ -68,20 +75,54 @@ impl<W: DistributedWorker> Server<W> {
     }
 
     pub(crate) fn new(
-        fleet: Fleet<W>,
+        runner: Runner<W>,
         listening: Listening,
-        settings: Settings,
-        runtime: Handle,
-        store: Option<Store>,
+        #[cfg(feature = "page")] pages: Pages,
     ) -> Self {
-        let (turns, history) = (Turns::default(), History::default());
-        Self { fleet, settings, runtime, turns, store, history, listening }
+        let Runner { fleet, settings, runtime, turns, store, runs, traffic } = runner;
+        Self {
+            fleet,
+            settings,
+            runtime,
+            turns,
+            store,
+            runs,
+            traffic,
+            #[cfg(feature = "page")]
+            pages,
+            listening,
+        }
+    }
+
+    fn runner(&self) -> Runner<W> {
+        Runner {
+            fleet: self.fleet.clone(),
+            settings: self.settings.clone(),
+            runtime: self.runtime.clone(),
+            turns: self.turns.clone(),
+            store: self.store.clone(),
+            runs: self.runs.clone(),
+            traffic: self.traffic.clone(),
+        }
     }
 
     /// The address where it listens, with the real port also where port 0 was asked for. The first
     /// one where a name stands for several, which then all have this port.
     pub fn local_addr(&self) -> SocketAddr {
         self.listening.address()
+    }
+
+    /// Where the live page is served, with the real port; `None` without one.
+    #[cfg(feature = "page")]
+    pub fn page_addr(&self) -> Option<SocketAddr> {
+        self.pages.page
+    }
+
+    /// Where the metrics are served, with the real port; `None` where that was not asked for. The
+    /// live page has them, too, at `/metrics`.
+    #[cfg(feature = "page")]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.pages.metrics
     }
 
     /// The workers that are there now, as a group to call. It is a snapshot: who joins later is not
@@ -124,12 +165,12 @@ impl<W: DistributedWorker> Server<W> {
     /// Dropping it ends the run, and cancels its calls on the workers. [`cancel`](Self::cancel) does
     /// so, too, and leaves the report of what there is.
     pub async fn run(&self) -> Result<Report, RunError> {
-        run::execute(self).await
+        run::execute(&self.runner(), Origin::Program).await
     }
 
     /// The report of the run that ended last, if there was one.
     pub fn last_report(&self) -> Option<Report> {
-        self.history.last()
+        self.runs.last()
     }
 
     /// What `/cancel` does: ends the [`run`](Self::run) that is under way, and cancels its calls on

@@ -21,7 +21,7 @@ async fn every_run_is_written_to_the_files_that_were_named() {
     let _client = client(&server, "c", 2);
     soon("ready", server.ready()).await.unwrap();
     let report = soon("a run", server.run()).await.unwrap();
-    assert_eq!(report.unsaved(), <[String; 0]>::default());
+    assert_eq!(report.unwritten(), <[String; 0]>::default());
     let json: Value = serde_json::from_slice(&std::fs::read(path("run.json")).unwrap()).unwrap();
     assert_eq!((&json["run"], &json["ok"]), (&"Measuring".into(), &true.into()));
     assert_eq!(json["metrics"][1]["count"], 1000);

@@ -79,6 +79,27 @@ impl Subject {
         Ok(())
     }
 
+    /// Measures two things again and again for some time, and meets the others at the end of it. The
+    /// first worker is the last to come.
+    #[remote]
+    pub async fn work(&self, ctx: &Context<Self>, millis: u64) -> anyhow::Result<()> {
+        let index = ctx.worker().index() as u64;
+        let late = if index == 0 { millis } else { millis / 2 };
+        let end = tokio::time::Instant::now() + Duration::from_millis(late);
+        let mut round = 0;
+        while tokio::time::Instant::now() < end {
+            round += 1;
+            let fetch = 2_000 + (round * 7_919 + index * 104_729) % 9_000;
+            tokio::time::sleep(Duration::from_micros(fetch)).await;
+            ctx.record("fetch", Duration::from_micros(fetch));
+            ctx.record("parse <b>", Duration::from_micros(fetch / 10));
+        }
+        ctx.result(format!("part {} of <b>3</b> is done", index % 3));
+        ctx.synchro("all parts are done").await?;
+        ctx.result("met the others");
+        Ok(())
+    }
+
     /// Comes to `rounds` barriers, and takes a number from the server at each.
     #[remote]
     pub async fn meet(&self, ctx: &Context<Self>, rounds: u32) -> anyhow::Result<()> {
@@ -149,6 +170,9 @@ impl Subject {
                     rounds += 1;
                 }
                 anyhow::bail!("{rounds} rounds");
+            }
+            "work" => {
+                self.work(4_000).await?;
             }
             "delays" => {
                 self.delays().await?;

@@ -14,6 +14,7 @@ use super::conn::Conn;
 use super::frequency::Frequency;
 use super::meeting::{Meetings, WaitKey, note_wait};
 use super::roster::{Audience, Member};
+use super::tally::{CallStatistics, Tally};
 use crate::error::{CLIENT_MAX_MESSAGE, CallError, SERVER_MAX_MESSAGE};
 use crate::id::WorkerInfo;
 use crate::link::Outbox;
@@ -142,6 +143,12 @@ impl InFlight {
         self.unsent.store(position + 1, Ordering::SeqCst);
     }
 
+    /// The barriers at which somebody waits: token, positions of those there, and of those awaited.
+    pub(crate) fn barriers(&self) -> Vec<(String, Vec<usize>, Vec<usize>)> {
+        let members = self.audience.len();
+        lock(&self.meetings).as_ref().map_or_else(Vec::new, |meetings| meetings.snapshot(members))
+    }
+
     /// Whether the caller still waits for the worker at `position`.
     pub(crate) fn is_open(&self, position: usize) -> bool {
         lock(&self.answers).gather.is_open(position)
@@ -201,6 +208,7 @@ pub(crate) struct CallTable {
     next: u64,
     deadlines: Deadlines<Due>,
     failures: VecDeque<DetachedFailure>,
+    tally: Tally,
 }
 
 /// What is due, by the number of its call.
@@ -272,6 +280,7 @@ impl CallTable {
             next: 1,
             deadlines: Deadlines::new(),
             failures: VecDeque::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -473,6 +482,10 @@ impl CallTable {
         taken.into()
     }
 
+    pub(crate) fn statistics(&self) -> Vec<CallStatistics> {
+        self.tally.statistics(&self.names)
+    }
+
     /// The calls in flight, oldest first.
     pub(crate) fn in_order(&self) -> Vec<Arc<InFlight>> {
         let mut calls: Vec<_> = self.calls.values().cloned().collect();
@@ -520,6 +533,7 @@ impl CallTable {
                 let failure = self.failure(call, position, &outcome);
                 self.keep_failure(failure);
             }
+            self.tally.add(call.method(position), &outcome);
             answers.gather.handle_given_up(position, outcome);
         }
         todo.wakers.extend(answers.waker.take());
@@ -531,6 +545,9 @@ impl CallTable {
         let why = why_gone(&outcome);
         let met = lock(&call.meetings).is_some();
         let mut answers = lock(&call.answers);
+        if answers.gather.is_open(position) {
+            self.tally.add(call.method(position), &outcome);
+        }
         let failed = call.detached && outcome.result.is_err();
         let failure = failed.then(|| self.failure(call, position, &outcome));
         let Some(filled) = answers.gather.handle_settled(position, outcome) else { return };

@@ -32,7 +32,7 @@ const EVENTS: usize = 1 << 12;
 pub(crate) struct MethodNames(Vec<&'static str>);
 
 impl MethodNames {
-    fn new(methods: &[Method]) -> Self {
+    pub(super) fn new(methods: &[Method]) -> Self {
         Self(methods.iter().map(|method| method.name).collect())
     }
 

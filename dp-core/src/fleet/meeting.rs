@@ -39,6 +39,19 @@ impl Meetings {
         Self { barriers: Barriers::new(members), turns: BTreeMap::new(), armed: None }
     }
 
+    /// The barriers at which somebody waits, by token: who has come, and who has not and may yet.
+    pub(crate) fn snapshot(&self, members: usize) -> Vec<(String, Vec<usize>, Vec<usize>)> {
+        let of = |(token, arrived): (&str, Vec<usize>)| {
+            // Both are in order.
+            let absent = |at: &usize| arrived.binary_search(at).is_err();
+            let awaited =
+                (0..members).filter(absent).filter(|at| self.barriers.gone(*at).is_none());
+            let awaited = awaited.collect();
+            (token.to_owned(), arrived, awaited)
+        };
+        self.barriers.arrived().into_iter().map(of).collect()
+    }
+
     pub(crate) fn handle_arrive(
         &mut self,
         position: usize,

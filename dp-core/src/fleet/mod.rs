@@ -1,6 +1,7 @@
 //! The master's engine: owns the roster and the calls in flight, and drives them over the
 //! connections of the clients.
 
+mod barriers;
 pub(crate) mod calls;
 mod conn;
 mod core;
@@ -12,6 +13,7 @@ pub(crate) mod roster;
 mod send;
 mod serve;
 mod server_task;
+mod tally;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,9 +30,11 @@ use crate::engine::Limits;
 use crate::id::{WorkerId, WorkerInfo};
 use crate::wire::{Refused, ServerMessage};
 use crate::worker::DistributedWorker;
+pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
 pub use serve::{Admitted, Departure, Peer, ServeError};
+pub use tally::{CallStatistics, DURATION_BOUNDS};
 
 /// The master's engine, for a program that accepts connections. Cheap to clone; when the last
 /// clone is gone, so are the connections.
@@ -184,6 +188,16 @@ impl<W: DistributedWorker> Fleet<W> {
     /// Every worker that is there, in roster order, and what it is doing.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.core.status()
+    }
+
+    /// What became of the calls of each method that was called since the fleet began.
+    pub fn statistics(&self) -> Vec<CallStatistics> {
+        self.core.with_calls(|calls, _| calls.statistics())
+    }
+
+    /// Every barrier at which somebody waits.
+    pub fn barriers(&self) -> Vec<BarrierStatus> {
+        self.core.barriers()
     }
 
     /// Calls per second for staggered starts. 1 unless it was set.

@@ -86,6 +86,16 @@ impl<K: Clone + PartialEq> Barriers<K> {
         self.gone.get(&position).map(String::as_str)
     }
 
+    /// Who has come to each token, and waits there; by token.
+    pub(crate) fn arrived(&self) -> BTreeMap<&str, Vec<usize>> {
+        self.tokens
+            .iter()
+            .map(|(token, generation)| {
+                (token.as_str(), generation.arrived.keys().copied().collect())
+            })
+            .collect()
+    }
+
     /// How many workers wait, at all tokens together.
     #[cfg(test)]
     fn waiting(&self) -> usize {

@@ -7,15 +7,20 @@ use dp_core::engine::FleetEvent;
 use tokio::io::AsyncWrite;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::watch;
 
 use super::ConsoleError;
 use super::output::{Line, Printer};
 use super::roll::Roll;
+use crate::runs::{Origin, RunState};
 use crate::server::Server;
 
 /// The part of the console that says who comes and goes, and holds its output.
 pub(super) struct Announcer<O> {
     events: Receiver<FleetEvent>,
+    runs: watch::Receiver<RunState>,
+    /// The last run that was said to have begun, and the last that was said to have ended.
+    said: (u64, u64),
     roll: Roll,
     pub(super) printer: Printer<O>,
 }
@@ -25,6 +30,8 @@ pub(super) enum Heard {
     Event(FleetEvent),
     /// More than the channel holds: what there was is lost, and the roll has to be taken anew.
     TooMany,
+    /// A run has begun or ended.
+    Runs,
 }
 
 impl<O: AsyncWrite + Unpin> Announcer<O> {
@@ -32,6 +39,8 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
         Self {
             // Before the roll is first taken: who joins in between is in both, and announced once.
             events: server.fleet.events(),
+            runs: server.runs.watch(),
+            said: (0, 0),
             roll: Roll::new(server.settings.workers),
             printer: Printer::new(output, server.settings.output),
         }
@@ -39,11 +48,17 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
 
     /// The next event. Cancel safe.
     pub(super) async fn heard(&mut self) -> Heard {
-        match self.events.recv().await {
-            Ok(event) => Heard::Event(event),
-            Err(RecvError::Lagged(_)) => Heard::TooMany,
-            // The fleet is closed: nobody will come or go any more.
-            Err(RecvError::Closed) => pending().await,
+        tokio::select! {
+            event = self.events.recv() => match event {
+                Ok(event) => Heard::Event(event),
+                Err(RecvError::Lagged(_)) => Heard::TooMany,
+                // The fleet is closed: nobody will come or go any more.
+                Err(RecvError::Closed) => pending().await,
+            },
+            changed = self.runs.changed() => match changed {
+                Ok(()) => Heard::Runs,
+                Err(_) => pending().await,
+            },
         }
     }
 
@@ -56,10 +71,11 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
             let heard = match self.events.try_recv() {
                 Ok(event) => Heard::Event(event),
                 Err(TryRecvError::Lagged(_)) => Heard::TooMany,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(()),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             };
             self.announce(heard, server).await?;
         }
+        self.say_runs().await
     }
 
     pub(super) async fn announce<W: DistributedWorker>(
@@ -77,6 +93,7 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
             // An event that a later dp-core has and this console does not know.
             Heard::Event(_) => {}
             Heard::TooMany => return self.take_roll(server).await,
+            Heard::Runs => return self.say_runs().await,
         }
         self.say().await
     }
@@ -89,6 +106,36 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
         let status = server.fleet.status();
         self.roll.taken(status.iter().map(|worker| worker.info.id()));
         self.say().await
+    }
+
+    /// Says which runs somebody else has started, and how they ended.
+    async fn say_runs(&mut self) -> Result<(), ConsoleError> {
+        let mut lines = Vec::new();
+        {
+            let state = self.runs.borrow_and_update();
+            let (begun, ended) = &mut self.said;
+            let ends = state.past.iter().filter(|past| past.origin == Origin::Page);
+            let before = *ended;
+            for past in ends.filter(|past| past.number > before) {
+                if past.number > *begun {
+                    lines.push(Line::RunStarted { run: past.number });
+                }
+                lines.push(Line::RunEnded { run: past.number, ok: past.report.is_ok() });
+                (*begun, *ended) = (past.number.max(*begun), past.number);
+            }
+            let current = state.current.as_ref().filter(|run| run.origin == Origin::Page);
+            if let Some(run) = current.filter(|run| run.number > *begun) {
+                lines.push(Line::RunStarted { run: run.number });
+                *begun = run.number;
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        for line in lines {
+            self.printer.print(line).await?;
+        }
+        self.printer.flush().await
     }
 
     async fn say(&mut self) -> Result<(), ConsoleError> {

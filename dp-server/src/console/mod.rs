@@ -62,6 +62,8 @@
 //! | `new worker arrived` | for each worker that joined, those from before the console began included |
 //! | `worker departed` | for each worker that left |
 //! | `ready to run` | once enough workers are there, and again after there were too few |
+//! | `run started from the page` | somebody started a run at the live page |
+//! | `run from the page: ok` or `…: failed` | that run is over |
 //! | `ID⇥YYYYMMDD-HHMMSS⇥message` | a result |
 //! | `ok` | the run is over, and succeeded |
 //! | `error: …` | a command that could not be carried out, or a part of a run or call that failed |
@@ -86,6 +88,8 @@
 //! {"event":"new worker arrived","worker":"w1"}
 //! {"event":"worker departed","worker":"w1","reason":"connection reset"}
 //! {"event":"ready to run","workers":2}
+//! {"event":"run started from the page","run":3}
+//! {"event":"run from the page: ok","run":3,"ok":true}
 //! {"result":{"worker":"w1","time":"2026-11-24T06:06:08.123456Z","message":"greeted Ada"}}
 //! {"metric":{"name":"fetch","count":1000,"min":0.001,"mean":0.0125,"p50":0.0117,"p90":0.02,"p99":0.031,"p99.9":0.04,"max":0.041,"rate":82.5}}
 //! {"ok":true}

@@ -45,6 +45,15 @@ pub(crate) enum Line<'a> {
     Done {
         ok: bool,
     },
+    /// Somebody has started one at the live page.
+    RunStarted {
+        run: u64,
+    },
+    /// One that was started there is over.
+    RunEnded {
+        run: u64,
+        ok: bool,
+    },
     Error(&'a str),
     Frequency(f64),
     /// The report, to this file.
@@ -148,6 +157,9 @@ impl fmt::Display for Line<'_> {
             Self::Result(result) => result.fmt(f),
             Self::Done { ok: true } => f.write_str("ok"),
             Self::Done { ok: false } => f.write_str("failed"),
+            Self::RunStarted { .. } => f.write_str("run started from the page"),
+            Self::RunEnded { ok: true, .. } => f.write_str("run from the page: ok"),
+            Self::RunEnded { ok: false, .. } => f.write_str("run from the page: failed"),
             Self::Error(message) => write!(f, "error: {}", one_line(message)),
             Self::Frequency(hz) => hz.fmt(f),
             Self::Saved(file) => write!(f, "saved {}", one_line(file)),
@@ -226,6 +238,15 @@ impl Serialize for Line<'_> {
                 }),
             )?,
             Self::Done { ok } => map.serialize_entry("ok", ok)?,
+            Self::RunStarted { run } => {
+                map.serialize_entry("event", &self.to_string())?;
+                map.serialize_entry("run", run)?;
+            }
+            Self::RunEnded { run, ok } => {
+                map.serialize_entry("event", &self.to_string())?;
+                map.serialize_entry("run", run)?;
+                map.serialize_entry("ok", ok)?;
+            }
             Self::Error(message) => map.serialize_entry("error", message)?,
             Self::Frequency(hz) => map.serialize_entry("frequency", hz)?,
             Self::Saved(file) => map.serialize_entry("saved", file)?,

@@ -29,7 +29,7 @@ where
                 self.print_failures(before).await?;
                 self.print_recorded(report.results(), report.metrics()).await?;
                 self.print_failures(after).await?;
-                self.print_failures(report.unsaved()).await?;
+                self.print_failures(report.unwritten()).await?;
                 self.print(Line::Done { ok: report.is_ok() }).await?;
                 Ok(Next::Command)
             }
@@ -49,7 +49,7 @@ where
         let within = self.server.settings.gather_timeout;
         let mut gathering = Gathering::<W>::new(self.server.master());
         let waited = self.meanwhile(gathering.proceed(within), Cancelling::Drops).await?;
-        let unsaved = gathering.store(self.server.store.as_ref(), within).await;
+        let unsaved = gathering.store(self.server.store.as_deref(), within).await;
         let gathered = gathering.finish();
         self.print_failures(&gathered.failures()).await?;
         self.print_failures(unsaved.as_slice()).await?;
@@ -58,6 +58,11 @@ where
     }
 
     pub(super) async fn reset(&mut self) -> Result<Next, ConsoleError> {
+        if self.server.turns.is_taken() {
+            self.print(Line::Error("a run is under way: what it records is not to be flushed"))
+                .await?;
+            return Ok(Next::Command);
+        }
         let (within, master) = (self.server.settings.gather_timeout, self.server.master());
         let reset = timeout(within, master.reset_results());
         let waited = self.meanwhile(reset, Cancelling::Drops).await?;

@@ -20,7 +20,7 @@ where
             Ok(file) => file,
             Err(error) => return self.refuse(&error.to_string()).await,
         };
-        let Some(report) = self.server.history.last() else {
+        let Some(report) = self.server.runs.last() else {
             return self.refuse("there is no report yet: `/run` makes one").await;
         };
         // Disks may be slow.

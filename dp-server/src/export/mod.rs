@@ -146,14 +146,19 @@ impl ReportFile {
         written
     }
 
+    /// The same bytes, to wherever.
+    pub(crate) fn write_to(&self, out: &mut impl io::Write, report: &Report) -> io::Result<()> {
+        match self.format {
+            Format::Json => json::write(out, report),
+            Format::Csv => csv::write(out, report),
+            Format::Html => html::write(out, report),
+            Format::Hlog => hlog::write(out, report),
+        }
+    }
+
     fn fill(&self, file: File, report: &Report) -> io::Result<()> {
         let mut out = BufWriter::new(file);
-        match self.format {
-            Format::Json => json::write(&mut out, report)?,
-            Format::Csv => csv::write(&mut out, report)?,
-            Format::Html => html::write(&mut out, report)?,
-            Format::Hlog => hlog::write(&mut out, report)?,
-        }
+        self.write_to(&mut out, report)?;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         match file.sync_all() {
             // Pipes and terminals have nothing to be synchronized.
