@@ -16,6 +16,13 @@ export function digits(value) {
   return Math.round(value).toLocaleString("en");
 }
 
+/** A number in short, for an axis. */
+export function short(value) {
+  if (value >= 1e9) return `${digits(value / 1e9)}G`;
+  if (value >= 1e6) return `${digits(value / 1e6)}M`;
+  return value >= 1e4 ? `${digits(value / 1e3)}k` : digits(value);
+}
+
 /** The next round number above, so that the axis has room and few digits. */
 function round(value) {
   if (!(value > 0)) return 1;

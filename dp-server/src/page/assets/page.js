@@ -1,5 +1,5 @@
 // The live page. What the server says comes as events; what it says is text, never markup.
-import { Chart, digits, span } from "./charts.js";
+import { Chart, digits, short, span } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { cells: new Map(), series: [], totals: [], past: [], barriers: [], run: null, methods: [], needed: 0, present: 0, skew: 0 };
@@ -165,7 +165,7 @@ function tick() {
 
 // ---- Metrics
 
-const throughput = new Chart($("throughput"), [{ name: "", colour: "--p50" }], (value) => `${digits(value)}/s`);
+const throughput = new Chart($("throughput"), [{ name: "all workers", colour: "--p50" }], (value) => `${short(value)}/s`);
 const latency = new Chart($("latency"), [
   { name: "p50", colour: "--p50" }, { name: "p90", colour: "--p90", dash: [7, 3] },
   { name: "p99", colour: "--p99", dash: [2, 2] }, { name: "max", colour: "--max", dash: [1, 4] },
