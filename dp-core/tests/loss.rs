@@ -371,3 +371,28 @@ async fn a_busy_worker_is_never_taken_for_lost() {
     assert_eq!(blocked.len(), 4);
     fleet.close();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_in_one_process_share_their_threads_and_nothing_else() {
+    struct Named(String);
+    #[distributed_worker]
+    impl Named {
+        #[remote]
+        fn name(&self) -> String {
+            self.0.clone()
+        }
+    }
+    let fleet = Fleet::<Named>::new(quick(), (), Handle::current());
+    let named = |info: &dp_core::WorkerInfo| Named(info.id().to_string());
+    let first = Host::new("c1".to_owned(), 1, Limits::default(), Handle::current(), named);
+    let second = first.beside("c2".to_owned(), 2, named);
+    for host in [first, second] {
+        let (server_end, client_end) = tokio::io::duplex(64 << 10);
+        let fleet = fleet.clone();
+        io().spawn(async move { fleet.serve(server_end, "memory".to_owned()).await });
+        io().spawn(async move { host.serve(client_end, "memory".to_owned()).await });
+    }
+    fleet.joined(3).await;
+    assert_eq!(fleet.master().name().await.unwrap().into_values(), ["c1", "c2/1", "c2/2"]);
+    fleet.close();
+}

@@ -49,7 +49,7 @@ struct Shared<W: DistributedWorker> {
     limits: Limits,
     slots: Vec<Arc<Slot<W>>>,
     constructor: Box<Constructor<W>>,
-    executor: Executor,
+    executor: Arc<Executor>,
     /// By connection, call and worker.
     deadlines: Mutex<Deadlines<(u64, u64, usize)>>,
     links: AtomicU64,
@@ -80,6 +80,22 @@ impl<W: DistributedWorker> Host<W> {
         Self::with_prefix(client, prefix, workers, limits, runtime, constructor)
     }
 
+    /// An engine for another client in the same process, which shares the limits and the threads of
+    /// this one: many clients in one process need no more threads than one.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn beside(
+        &self,
+        client: String,
+        workers: usize,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> Self {
+        let prefix = if workers == 1 { String::new() } else { format!("{client}/") };
+        let (limits, executor) = (self.0.limits.clone(), self.0.executor.clone());
+        Self::with_executor(client, prefix, workers, limits, executor, constructor)
+    }
+
     /// The same for workers whose ids are `prefix` and a number.
     pub(crate) fn with_prefix(
         client: String,
@@ -87,6 +103,18 @@ impl<W: DistributedWorker> Host<W> {
         workers: usize,
         limits: Limits,
         runtime: Handle,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> Self {
+        let executor = Arc::new(Executor::new(runtime, limits.max_threads));
+        Self::with_executor(client, prefix, workers, limits, executor, constructor)
+    }
+
+    fn with_executor(
+        client: String,
+        prefix: String,
+        workers: usize,
+        limits: Limits,
+        executor: Arc<Executor>,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> Self {
         assert!(workers > 0, "a client hosts at least one worker");
@@ -107,7 +135,7 @@ impl<W: DistributedWorker> Host<W> {
             incarnation: RandomState::new().build_hasher().finish(),
             prefix,
             contract: W::contract(),
-            executor: Executor::new(runtime, limits.max_threads),
+            executor,
             limits,
             constructor: Box::new(constructor),
             deadlines: Mutex::new(Deadlines::new()),
