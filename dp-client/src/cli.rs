@@ -1,6 +1,5 @@
 //! The client program of a worker crate.
 
-use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{AfterLoss, ClientBuilder, Security, Settings, TokenSource};
+use crate::chain;
 
 /// Bytes in the unit in which people give the size of a message.
 const MIB: usize = 1024 * 1024;
@@ -271,7 +271,7 @@ impl ClientArgs {
             tokio::select! {
                 outcome = client.run() => {
                     // On one line, however it is printed: an error with sources takes several.
-                    outcome.map_err(|error| anyhow!("{}", message(&error)))
+                    outcome.map_err(|error| anyhow!("{}", chain::message(&error)))
                 }
                 () = end_of_input(), if self.exit_on_stdin_eof => {
                     Err(anyhow!("standard input has ended (--exit-on-stdin-eof)"))
@@ -365,21 +365,6 @@ Examples:
           --tls-cert keys/client-c1.pem --tls-key keys/client-c1-key.pem
   Sixteen workers by environment variables, in a container for one:
       DP_SERVER=lab.example DP_CLIENT_WORKERS=16 CLIENT";
-
-/// The message of `error` and of all its sources, but for those that it quotes already.
-fn message(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
 
 /// What to type to start this program, for the examples.
 fn program() -> String {

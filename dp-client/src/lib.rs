@@ -37,11 +37,12 @@
 //!
 //! A client may be started before its server: it keeps trying. All its workers share one connection.
 
-mod address;
 mod builder;
 mod cli;
 mod client;
 mod connect;
+
+use dp_core::net::{address, chain};
 
 pub use builder::{ClientBuilder, Constructor, DefaultConstructor, Given};
 pub use cli::{ClientArgs, main};

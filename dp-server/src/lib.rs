@@ -47,11 +47,9 @@
 //! A server that other machines reach asks them for a proof: a shared secret, see
 //! [`ServerBuilder::token`], or certificates, see [`ServerBuilder::tls`] and `SERVER certs --help`.
 
-mod address;
 mod args;
 mod builder;
 mod certs;
-mod chain;
 mod cli;
 pub mod console;
 mod export;
@@ -71,6 +69,8 @@ mod signals;
 mod store;
 mod time;
 mod traffic;
+
+use dp_core::net::{address, chain};
 
 pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};

@@ -4,6 +4,8 @@
 //! A connection goes through both, where they are set up, before the first byte of the protocol is
 //! read: nothing of a peer that has not proven itself is parsed but lengths that are fixed.
 
+pub mod address;
+pub mod chain;
 pub mod launch;
 mod stream;
 mod tls;

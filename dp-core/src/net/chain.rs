@@ -4,7 +4,7 @@ use std::error::Error;
 
 /// The message of `error` and of all its sources, joined by `: `. A source that the text already
 /// contains is left out: many errors quote theirs.
-pub(crate) fn message(error: &(dyn Error + 'static)) -> String {
+pub fn message(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
