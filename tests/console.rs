@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dp_tests::{Client, Server};
+use dp_tests::{Client, Program, Server};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_dp-tests-server");
 const CLIENT: &str = env!("CARGO_BIN_EXE_dp-tests-client");
@@ -183,4 +183,65 @@ fn what_a_killed_worker_had_delivered_is_printed() {
     assert!(lines[2].starts_with("c2\t") && lines[2].ends_with("\tbegan"), "{lines:?}");
     assert_eq!(lines[3..], ["error: cancelled", "failed"]);
     server.quit();
+}
+
+/// A server whose output nobody reads, stuck in it.
+fn stuck() -> std::process::Child {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut server = Command::new(SERVER)
+        .args(["--bind", "127.0.0.1:0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Far more than a pipe holds, with all buffers before it; written as far as it is read.
+    let mut input = server.stdin.take().unwrap();
+    std::thread::spawn(move || {
+        let _ = input.write_all("/help\n".repeat(100_000).as_bytes());
+        std::thread::park();
+    });
+    a_moment();
+    server
+}
+
+#[test]
+fn a_signal_is_heard_while_nobody_reads_the_output() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut server = stuck();
+        let begun = Instant::now();
+        let id = server.id().to_string();
+        let kill = std::process::Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(kill.unwrap().success());
+        let status = loop {
+            if let Some(status) = server.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{signal}: it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_hangup_is_as_good_as_termination_unless_it_was_to_be_ignored() {
+    let (mut server, clients) = start("endless", 1, &[]);
+    server.type_line("/run");
+    a_moment();
+    server.signal("HUP");
+    assert!(server.wait().success());
+    assert_eq!(server.rest(), ["error: cancelled", "failed"]);
+    clients.into_iter().for_each(Client::ends_well);
+
+    let args = ["nohup", SERVER, "--bind", "127.0.0.1:0"];
+    let mut server = Program::start("/usr/bin/env".as_ref(), &args, &[]);
+    server.error_line("listening on ");
+    server.signal("HUP");
+    a_moment();
+    server.type_line("/freq");
+    assert_eq!(server.line(), "1");
+    server.type_line("/quit");
+    assert!(server.wait().success());
 }

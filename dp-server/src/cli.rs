@@ -41,7 +41,8 @@ impl ServerArgs {
         let outcome = runtime.block_on(async {
             let table = io::stdout().is_terminal();
             let server = self.builder::<W>().state(state).metrics_table(table).start().await?;
-            let signals = signals::listen().await?;
+            let (sender, signals) = console::Signals::channel();
+            signals::listen(sender).await?;
             let (input, output) = (console::stdin(), tokio::io::stdout());
             let console = server.console_with(input, output, signals).await;
             // Also when the console broke: its clients have nobody else to tell them.
@@ -76,7 +77,7 @@ impl ServerArgs {
 /// ```
 ///
 /// `--help` lists the options, see [`ServerArgs`]. Logs go to standard error, among them
-/// `listening on ADDRESS`; standard output belongs to the console. Ctrl-C and SIGTERM are described
+/// `listening on ADDRESS`; standard output belongs to the console. Ctrl-C, SIGTERM and SIGHUP are described
 /// [there](crate::console#cancelling), too.
 ///
 /// # Errors
@@ -146,7 +147,7 @@ fn command(worker: &str, version: &'static str) -> Command {
              input runs them all, and prints what they recorded; `/help` lists the commands. \
              `/quit`, or the end of the input, ends the clients and then the server.\n\n\
              Ctrl-C cancels what is under way. A second one, or one when nothing is, quits, and \
-             so does SIGTERM.\n\n\
+             so do SIGTERM and SIGHUP.\n\n\
              The console's lines go to standard output, logs to standard error."
         ))
         .subcommand(CertsArgs::augment_args(Command::new("certs")))

@@ -103,12 +103,14 @@ async fn a_call_that_is_cancelled_prints_what_has_come() {
 }
 
 #[tokio::test]
-async fn only_the_next_line_can_cancel() {
+async fn a_cancel_is_heard_behind_lines_that_wait() {
     let mut typist = console_of(1).await;
-    typist.types("/call linger 300\n/freq\n/cancel\n").await;
-    typist.expects(&["w → null", "1", "error: nothing is under way that could be cancelled"]).await;
+    typist.types("/call linger 60000\n/freq\n\n/freq 2\n/freq\n/cancel\n/freq 1\n").await;
+    typist.expects(&["error: cancelled", "1", "2"]).await;
     typist.types("/call linger 60000\n\n  \n/cancel\n/freq\n").await;
     typist.expects(&["error: cancelled", "1"]).await;
+    typist.types("/cancel\n").await;
+    typist.expects(&["error: nothing is under way that could be cancelled"]).await;
 }
 
 #[tokio::test]

@@ -2,14 +2,16 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
     Coping, Endless, Failing, Greeter, Measuring, SelfDriven, Typist, client, columns, server, soon,
 };
 use dp_core::CallError;
-use dp_server::{OutputFormat, Server, WorkerEnd};
+use dp_server::{OutputFormat, RunError, Server, WorkerEnd};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -240,4 +242,43 @@ async fn a_failed_schedule_and_its_error_are_told_apart_from_the_rest() {
     let report = server.run().await.unwrap();
     assert_eq!(report.error(), Some("cannot set up: disk full"));
     assert_eq!(report.outcomes()[0].end, WorkerEnd::Stayed);
+}
+
+#[tokio::test]
+async fn a_cancel_is_heard_while_nobody_reads_what_is_said() {
+    let server = Arc::new(server::<Endless>(1).await);
+    let _first = client(&server, "c1", 1);
+    let (mut input, from_us) = duplex(1024);
+    let (to_us, output) = duplex(64);
+    let console = {
+        let server = server.clone();
+        tokio::spawn(async move { server.console(from_us, to_us).await })
+    };
+    let mut output = BufReader::with_capacity(16, output).lines();
+    while output.next_line().await.unwrap().unwrap() != "ready to run" {}
+    input.write_all(b"/run\n").await.unwrap();
+    soon("the run", async { while server.master().results().await.unwrap().is_empty() {} }).await;
+    // They are announced until there is no room.
+    let _second = client(&server, "c2", 1000);
+    soon("its workers", async {
+        while server.master().len() < 1001 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    input.write_all(b"/cancel\n").await.unwrap();
+    // Only then another one can begin.
+    let is_running = async || {
+        let run = tokio::time::timeout(Duration::from_millis(100), server.run()).await;
+        matches!(run, Ok(Err(RunError::Running)))
+    };
+    soon("the end of the run", async {
+        while is_running().await {
+            sleep(Duration::from_millis(5)).await
+        }
+    })
+    .await;
+    drop(input);
+    while output.next_line().await.unwrap().is_some() {}
+    console.await.unwrap().unwrap();
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::ConsoleError;
 use super::output::{Line, Printer};
 use super::roll::Roll;
+use super::signal::Signals;
 use crate::runs::{Origin, RunState};
 use crate::server::Server;
 
@@ -35,14 +36,18 @@ pub(super) enum Heard {
 }
 
 impl<O: AsyncWrite + Unpin> Announcer<O> {
-    pub(super) fn new<W: DistributedWorker>(server: &Server<W>, output: O) -> Self {
+    pub(super) fn new<W: DistributedWorker>(
+        server: &Server<W>,
+        output: O,
+        signals: Signals,
+    ) -> Self {
         Self {
             // Before the roll is first taken: who joins in between is in both, and announced once.
             events: server.fleet.events(),
             runs: server.runs.watch(),
             said: (0, 0),
             roll: Roll::new(server.settings.workers),
-            printer: Printer::new(output, server.settings.output),
+            printer: Printer::new(output, server.settings.output, signals),
         }
     }
 

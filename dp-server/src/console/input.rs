@@ -1,5 +1,6 @@
 //! Lines of the console's input, with a bound.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 
@@ -8,6 +9,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// The longest line, in bytes, without its end.
 pub(crate) const MAX_LINE: usize = 64 * 1024;
+
+/// How many lines, and bytes of them, are read ahead while a command is under way.
+const MAX_AHEAD: (usize, usize) = (1024, 1024 * 1024);
 
 /// The command that is heard while another one is under way.
 pub(crate) const CANCEL: &str = "/cancel";
@@ -35,27 +39,37 @@ pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     too_long: bool,
-    /// The next line, where it has been looked at already.
-    peeked: Option<io::Result<Option<Input>>>,
+    /// Lines that have been looked at already, and wait for their turn.
+    ahead: VecDeque<io::Result<Option<Input>>>,
+    ahead_bytes: usize,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { reader: BufReader::new(input), line: Vec::new(), too_long: false, peeked: None }
+        Self {
+            reader: BufReader::new(input),
+            line: Vec::new(),
+            too_long: false,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+        }
     }
 
     /// The next line; `None` at the end. Cancel safe: what has been read of a line is kept.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Input>> {
-        match self.peeked.take() {
-            Some(peeked) => peeked,
+        match self.ahead.pop_front() {
+            Some(next) => {
+                self.ahead_bytes -= bytes(&next);
+                next
+            }
             None => self.read().await,
         }
     }
 
-    /// Takes `/cancel` if that is the next line that is not empty, and completes. Anything else stays
-    /// to be read; then this does not complete. Cancel safe.
-    pub(crate) async fn cancel_comes_next(&mut self) {
-        while self.peeked.is_none() {
+    /// Reads ahead, and completes when there is a `/cancel`, which it takes. The other lines stay to be
+    /// read; where there is none among as many as are read ahead, this does not complete. Cancel safe.
+    pub(crate) async fn cancel_comes(&mut self) {
+        while self.reads_ahead() {
             let next = self.read().await;
             if let Ok(Some(Input::Text(text))) = &next {
                 match text.trim_end() {
@@ -64,9 +78,15 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                     _ => {}
                 }
             }
-            self.peeked = Some(next);
+            self.ahead_bytes += bytes(&next);
+            self.ahead.push_back(next);
         }
         pending().await
+    }
+
+    fn reads_ahead(&self) -> bool {
+        let ended = matches!(self.ahead.back(), Some(Ok(None) | Err(_)));
+        !ended && self.ahead.len() < MAX_AHEAD.0 && self.ahead_bytes < MAX_AHEAD.1
     }
 
     async fn read(&mut self) -> io::Result<Option<Input>> {
@@ -106,6 +126,13 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             Ok(text) => Input::Text(text),
             Err(_) => Input::Unreadable(Unreadable::NotUtf8),
         }
+    }
+}
+
+fn bytes(line: &io::Result<Option<Input>>) -> usize {
+    match line {
+        Ok(Some(Input::Text(text))) => text.len(),
+        _ => 0,
     }
 }
 
@@ -168,24 +195,42 @@ mod tests {
         assert_eq!(lines.next().await.unwrap(), Some(text("/run")));
     }
 
-    /// Whether `/cancel` comes next, as far as there is input.
+    /// Whether there is a `/cancel`, as far as there is input.
     async fn cancelled(lines: &mut Lines<&[u8]>) -> bool {
         tokio::select! {
             biased;
-            () = lines.cancel_comes_next() => true,
+            () = lines.cancel_comes() => true,
             () = std::future::ready(()) => false,
         }
     }
 
     #[tokio::test]
-    async fn a_cancel_that_comes_next_is_taken_and_nothing_else() {
-        let mut lines = Lines::new(&b"\r\n\n/cancel \r\n/run\n/cancel\n"[..]);
+    async fn a_cancel_is_taken_from_behind_lines_that_stay_in_their_order() {
+        let mut lines = Lines::new(&b"/freq\r\n\n/run\n/cancel \r\n/quit\n/cancel\n"[..]);
+        assert!(cancelled(&mut lines).await);
+        assert_eq!(lines.next().await.unwrap(), Some(text("/freq")));
         assert!(cancelled(&mut lines).await);
         assert!(!cancelled(&mut lines).await);
-        assert!(!cancelled(&mut lines).await);
-        assert_eq!(lines.next().await.unwrap(), Some(text("/run")));
-        assert!(cancelled(&mut lines).await);
-        assert!(!cancelled(&mut lines).await);
-        assert_eq!(lines.next().await.unwrap(), None);
+        for line in ["/run", "/quit"] {
+            assert_eq!(lines.next().await.unwrap(), Some(text(line)));
+        }
+        for _ in 0..2 {
+            assert_eq!(lines.next().await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_ahead_than_there_is_room_for() {
+        let many = "/freq\n".repeat(MAX_AHEAD.0) + "/cancel\n";
+        let long = format!("{}\n", "x".repeat(MAX_LINE)).repeat(17) + "/cancel\n";
+        for input in [many, long] {
+            let mut lines = Lines::new(input.as_bytes());
+            assert!(!cancelled(&mut lines).await);
+            let ahead = lines.ahead.len();
+            lines.next().await.unwrap();
+            lines.next().await.unwrap();
+            assert_eq!(lines.ahead.len(), ahead - 2);
+            assert!(cancelled(&mut lines).await, "{ahead}");
+        }
     }
 }

@@ -41,8 +41,8 @@
 //! flushed before a call.
 //!
 //! ## Cancelling
-//! While a command is under way only the next line is looked at: if that is `/cancel`, the command is
-//! cancelled; any other waits for its turn, and with it all that come after. What is cancelled is
+//! While a command is under way, input is read ahead (1,024 lines and 1 MiB at the most): a
+//! `/cancel` in it is heard at once and cancels the command; the other lines wait for their turn. What is
 //! cancelled on the workers too: methods that await something end there, those that block their
 //! thread go on until they return, and nobody waits for that. A run that is cancelled prints what has
 //! been recorded so far, then `error: cancelled`, then `failed`; every other command prints what has
@@ -50,9 +50,11 @@
 //!
 //! In the programs ([`main`] and [`ServerArgs::run`]) Ctrl-C (SIGINT) does what `/cancel` does while a
 //! command is under way. A second Ctrl-C, or one where nothing is under way, does what `/quit` does
-//! without waiting for the command, and so does SIGTERM: the clients are told to quit, and the server
-//! ends with status 0, as it was asked to. A signal while it waits for the clients to quit ends it at
-//! once, with status 130 or 143.
+//! without waiting for the command, and so do SIGTERM and SIGHUP: the clients are told to quit, and the
+//! server ends with status 0, as it was asked to. They do so also while nobody reads what it writes,
+//! which is then lost. A signal while it waits for the clients to quit ends it at once, with status 130,
+//! 143 or 129. Where SIGHUP was ignored when the program began, as under `nohup`, it stays so (on
+//! Linux).
 //!
 //! # Output as text
 //! Each is one line; columns are separated by a tab, and line ends within a message are escaped.
@@ -127,6 +129,7 @@ pub(crate) mod parse;
 mod roll;
 mod run;
 mod save;
+mod signal;
 mod stdin;
 mod table;
 mod watch;
@@ -140,9 +143,9 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::output::OutputFormat;
+pub(crate) use self::signal::{Signal, SignalSender, Signals};
 pub use self::stdin::stdin;
 pub(crate) use self::table::{PERCENTILES, span, three_digits};
-pub(crate) use self::watch::{Signal, Signals};
 
 use self::announce::Announcer;
 use self::input::{Input, Lines};
@@ -185,7 +188,7 @@ where
     O: AsyncWrite + Unpin,
 {
     pub(crate) fn new(server: &'s Server<W>, input: I, output: O, signals: Signals) -> Self {
-        let announcer = Announcer::new(server, output);
+        let announcer = Announcer::new(server, output, signals.clone());
         Self { server, input: Lines::new(input), announcer, signals }
     }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
+use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
 use dp_core::{Method, Metric, Outcome, ResultLine, WorkerId};
@@ -12,9 +14,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use super::ConsoleError;
 use super::parse::CommandInfo;
 use super::roll::News;
+use super::signal::Signals;
 use super::table::table;
 use crate::export::metric_value;
 use crate::fold::fold;
+use crate::time::sleep;
+
+/// How long output may be stuck before a signal is worth more than it.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// How a console writes; [`console`](crate::console) describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -68,11 +75,20 @@ pub(crate) enum Line<'a> {
 pub(crate) struct Printer<O> {
     output: BufWriter<O>,
     format: OutputFormat,
+    signals: Signals,
+    given_up: bool,
 }
 
 impl<O: AsyncWrite + Unpin> Printer<O> {
-    pub(crate) fn new(output: O, format: OutputFormat) -> Self {
-        Self { output: BufWriter::new(output), format }
+    /// While output is stuck, as in a pipe that nobody reads, a signal is not: then all output is
+    /// given up, and whoever acts on the signal finds it still there.
+    pub(crate) fn new(output: O, format: OutputFormat, signals: Signals) -> Self {
+        Self { output: BufWriter::new(output), format, signals, given_up: false }
+    }
+
+    /// Writes nothing from now on.
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
@@ -140,11 +156,36 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
 
     async fn write(&mut self, mut line: String) -> Result<(), ConsoleError> {
         line.push('\n');
-        self.output.write_all(line.as_bytes()).await.map_err(ConsoleError::Output)
+        let Self { output, signals, given_up, .. } = self;
+        *given_up = *given_up || unless_stuck(output.write_all(line.as_bytes()), signals).await?;
+        Ok(())
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), ConsoleError> {
-        self.output.flush().await.map_err(ConsoleError::Output)
+        let Self { output, signals, given_up, .. } = self;
+        *given_up = *given_up || unless_stuck(output.flush(), signals).await?;
+        Ok(())
+    }
+}
+
+/// Finishes `writing`; `true` if it is stuck and there is a signal to act on.
+async fn unless_stuck(
+    writing: impl Future<Output = io::Result<()>>,
+    signals: &mut Signals,
+) -> Result<bool, ConsoleError> {
+    let asked_to_end = async {
+        loop {
+            signals.any().await;
+            sleep(STUCK).await;
+            if signals.is_any() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        written = writing => written.map(|()| false).map_err(ConsoleError::Output),
+        () = asked_to_end => Ok(true),
     }
 }
 
@@ -291,7 +332,7 @@ mod tests {
 
     async fn printed(format: OutputFormat, line: Line<'_>) -> String {
         let mut bytes = Vec::new();
-        let mut printer = Printer::new(&mut bytes, format);
+        let mut printer = Printer::new(&mut bytes, format, Signals::none());
         printer.print(line).await.unwrap();
         printer.flush().await.unwrap();
         String::from_utf8(bytes).unwrap()
