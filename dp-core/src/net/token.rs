@@ -320,4 +320,28 @@ mod tests {
         assert_eq!(format!("{token:?}"), "Token(..)");
         assert!(matches!(Token::new(" \n"), Err(SecretError::EmptyToken { .. })));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_is_refused_by_both_sides(
+            dp in proptest::bool::ANY,
+            rest in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        ) {
+            // The right start, for a deeper look, or any.
+            let mut bytes = if dp { TokenPreamble::bytes().to_vec() } else { Vec::new() };
+            bytes.extend(rest);
+            let token = Token::new("open sesame, please").unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (mut ours, mut theirs) = tokio::io::duplex(1024);
+                theirs.write_all(&bytes).await.unwrap();
+                theirs.shutdown().await.unwrap();
+                assert!(token.admit(&mut ours, b"").await.is_err());
+                let (mut ours, mut theirs) = tokio::io::duplex(1024);
+                theirs.write_all(&bytes).await.unwrap();
+                theirs.shutdown().await.unwrap();
+                assert!(token.present(&mut ours, b"").await.is_err());
+            });
+        }
+    }
 }
