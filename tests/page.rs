@@ -43,6 +43,14 @@ fn a_run_is_started_watched_and_cancelled_at_the_page_and_a_lost_worker_is_marke
     browser.until("document.body.dataset.state === 'ready'");
     browser.until("document.querySelectorAll('#grid .cell.s0').length === 8");
 
+    // What is seen only for a moment is noted in the page itself: this machine may be busy.
+    browser.script(
+        "window.awaited = ''; new MutationObserver(() => { \
+             const text = document.querySelector('#barriers').innerText; \
+             if (text.includes('lab/1 (in work)')) window.awaited = text; \
+         }).observe(document.querySelector('#barriers'), { childList: true, subtree: true })",
+    );
+
     // A run: workers become busy, the charts move, and who waits for whom is shown.
     browser.click("#run");
     assert_eq!(server.program.line(), "run started from the page");
@@ -54,7 +62,7 @@ fn a_run_is_started_watched_and_cancelled_at_the_page_and_a_lost_worker_is_marke
     browser.until("Number(document.querySelector('#latency').dataset.points) >= 3");
     let later = browser.script("return document.querySelector('#latency').toDataURL()");
     assert!(early != later, "the chart does not move");
-    browser.until("document.querySelector('#barriers').innerText.includes('lab/1 (in work)')");
+    browser.until("window.awaited.includes('lab/1 (in work)')");
     browser.picture(&pictures().join("running.png"));
 
     // Its end: the results, as they are and folded, and never as markup.

@@ -127,14 +127,16 @@ pub struct ServerArgs {
     /// served by HTTPS.
     #[cfg(feature = "page")]
     #[arg(
-        long, env = "DP_PAGE", value_name = "ADDR", num_args = 0..=1, default_missing_value = ""
+        long, env = "DP_PAGE", value_name = "ADDR", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:8148"
     )]
     pub page: Option<String>,
 
     /// Serve metrics for Prometheus at /metrics of this address, as the page does
     #[cfg(feature = "page")]
     #[arg(
-        long, env = "DP_METRICS", value_name = "ADDR", num_args = 0..=1, default_missing_value = ""
+        long, env = "DP_METRICS", value_name = "ADDR", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:8148"
     )]
     pub metrics: Option<String>,
 
@@ -296,8 +298,11 @@ impl ServerArgs {
         };
         #[cfg(feature = "page")]
         {
-            settings.page = self.page.clone();
-            settings.metrics = self.metrics.clone();
+            // An empty variable is as good as none.
+            let given =
+                |address: &Option<String>| address.clone().filter(|given| !given.is_empty());
+            settings.page = given(&self.page);
+            settings.metrics = given(&self.metrics);
         }
         let limits = &mut settings.limits;
         for (limit, given) in [

@@ -172,7 +172,7 @@ impl Subject {
                 anyhow::bail!("{rounds} rounds");
             }
             "work" => {
-                self.work(4_000).await?;
+                self.work(6_000).await?;
             }
             "delays" => {
                 self.delays().await?;
