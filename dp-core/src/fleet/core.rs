@@ -286,10 +286,12 @@ impl Core {
                 if !call.is_unsettled(position) {
                     continue;
                 }
+                let method = call.method(position);
                 if worker.running.is_some() {
-                    worker.waiting += 1;
+                    // What is answered at once waits behind nothing.
+                    worker.waiting += usize::from(!system::is_at_once(method));
                 } else {
-                    let method = self.names.name(call.method(position)).to_owned();
+                    let method = self.names.name(method).to_owned();
                     worker.running = Some(Running { method, since: call.started.elapsed() });
                 }
             }

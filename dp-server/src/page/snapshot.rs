@@ -54,9 +54,10 @@ impl Snapshot {
         totals: &Value,
     ) -> Self {
         let own = W::contract().methods;
+        let all = runner.fleet.status();
         let now = Timestamp::now().as_millisecond();
         let mut cells = lost.clone();
-        for status in runner.fleet.status() {
+        for status in all {
             let is_own = |method: &str| own.iter().any(|known| known.name == method);
             let old = before.cells.get(status.info.id());
             cells.insert(status.info.id().clone(), cell(status, now, old, is_own));
@@ -122,7 +123,8 @@ impl Snapshot {
 
 fn cell(status: WorkerStatus, now: i64, old: Option<&Cell>, is_own: impl Fn(&str) -> bool) -> Cell {
     // What the page itself asks of a worker does not make it busy.
-    let asks = |method: &str| matches!(method, "metrics" | "results" | "reset_results");
+    let asks =
+        |method: &str| matches!(method, "metrics" | "results" | "reset_results" | "acknowledge");
     let running =
         status.running.filter(|running| is_own(&running.method) || !asks(&running.method));
     let (state, mut since) = match running {
