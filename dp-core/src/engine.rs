@@ -11,7 +11,7 @@ use crate::{Broadcast, DistributedWorker, Group};
 
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
-    FleetEvent, FrequencyError, Peer, Running, ServeError, WorkerStatus,
+    FleetEvent, FrequencyError, MapStatus, Peer, Running, ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 pub use crate::limits::Limits;

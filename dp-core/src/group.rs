@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::error::CallError;
 use crate::fleet::FleetRef;
 use crate::fleet::calls::{DetachedFailure, MethodCall, Payload, Request};
+use crate::fleet::maps::MapCount;
 use crate::fleet::pending::Pending;
 use crate::fleet::roster::{Audience, Roster};
 use crate::id::{WorkerId, WorkerInfo};
@@ -66,6 +67,11 @@ fn describe(failures: &[DetachedFailure]) -> String {
 }
 
 impl<W: DistributedWorker> Group<W> {
+    /// Of so many items, as an iterator says of itself.
+    pub(crate) fn begin_map(&self, size: (usize, Option<usize>)) -> Arc<MapCount> {
+        self.0.fleet.maps.begin(size)
+    }
+
     pub(crate) fn new(fleet: FleetRef, roster: Arc<Roster>, state: Arc<W::Server>) -> Self {
         Self(Arc::new(Inner { fleet, roster, state, workers: OnceLock::new() }))
     }

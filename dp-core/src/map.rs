@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::error::{CallError, Executed};
 use crate::fleet::calls::MethodCall;
+use crate::fleet::maps::MapCount;
 use crate::fold::fold_ids;
 use crate::id::WorkerInfo;
 use crate::outcome::DecodeAnswer;
@@ -114,6 +116,7 @@ where
     /// Dropped before its end, it cancels what is under way and starts nothing more.
     pub fn stream(self) -> MapStream<W, I, F, T> {
         let free = (0..self.group.len()).collect();
+        let count = self.group.begin_map(self.items.size_hint());
         MapStream {
             map: self,
             next_item: 0,
@@ -121,6 +124,7 @@ where
             again: VecDeque::new(),
             free,
             under_way: FuturesUnordered::new(),
+            count,
         }
     }
 }
@@ -203,6 +207,8 @@ pub struct MapStream<W: DistributedWorker, I, F, T> {
     /// Workers without an item, by position.
     free: VecDeque<usize>,
     under_way: FuturesUnordered<UnderWay<T>>,
+    /// For whoever watches.
+    count: Arc<MapCount>,
 }
 
 /// An item that has been given to a worker, so that it can be given to another.
@@ -250,6 +256,7 @@ where
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some((worker, item, result))) => {
                     if let Some(outcome) = self.handle_end(worker, item, result) {
+                        self.count.one_more();
                         return Poll::Ready(Some(outcome));
                     }
                 }

@@ -153,6 +153,13 @@ pub struct ServerArgs {
     #[arg(long, env = "DP_REPORT", value_name = "FILE", value_parser = report_file)]
     pub report: Vec<ReportFile>,
 
+    /// Keep no history of the commands typed at a terminal
+    ///
+    /// Otherwise it is in $XDG_STATE_HOME/dp, or ~/.local/state/dp, readable by you alone. The arguments
+    /// of calls are never in it.
+    #[arg(long, env = "DP_NO_HISTORY", value_parser = FalseyValueParser::new())]
+    pub no_history: bool,
+
     /// Say more on standard error; twice for everything
     ///
     /// For finer choices set RUST_LOG, such as RUST_LOG=warn or RUST_LOG=dp_server=trace.

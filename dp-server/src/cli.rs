@@ -14,6 +14,7 @@ use crate::certs::CertsArgs;
 use crate::chain;
 use crate::console;
 use crate::signals;
+use crate::terminal::{self, Choices, Terminal};
 
 impl ServerArgs {
     /// [`main`] with options that have been read already.
@@ -42,9 +43,20 @@ impl ServerArgs {
             let table = io::stdout().is_terminal();
             let server = self.builder::<W>().state(state).metrics_table(table).start().await?;
             let (sender, signals) = console::Signals::channel();
-            signals::listen(sender).await?;
-            let (input, output) = (console::stdin(), tokio::io::stdout());
-            let console = server.console_with(input, output, signals).await;
+            signals::listen(sender.clone()).await?;
+            let choices = Choices { history: !self.no_history, output: self.output };
+            let console = match Terminal::open(&server, choices, sender) {
+                Some(terminal) => {
+                    let (input, output, screen, showing) = terminal.into_parts();
+                    let console = server.console_with(input, output, signals, Some(screen)).await;
+                    Terminal::close(&showing);
+                    console
+                }
+                None => {
+                    let (input, output) = (console::stdin(), tokio::io::stdout());
+                    server.console_with(input, output, signals, None).await
+                }
+            };
             // Also when the console broke: its clients have nobody else to tell them.
             let shutdown = server.shutdown().await;
             console?;
@@ -196,10 +208,10 @@ fn start_logging(verbose: u8) {
         1 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),
     };
-    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colors = io::stderr().is_terminal() && terminal::colors_wanted();
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(terminal::log_writer)
         .with_ansi(colors)
         .with_target(false);
     // The error says that there is one already.

@@ -67,6 +67,7 @@ mod runs;
 mod server;
 mod signals;
 mod store;
+mod terminal;
 mod time;
 mod traffic;
 

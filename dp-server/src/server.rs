@@ -20,6 +20,7 @@ use crate::report::Report;
 use crate::run::{self, RunError, Runner, Turns};
 use crate::runs::{Origin, Runs};
 use crate::store::Store;
+use crate::terminal::Screen;
 use crate::traffic::Traffic;
 
 /// Connections that were told to go are given this long to do so.
@@ -194,17 +195,18 @@ impl<W: DistributedWorker> Server<W> {
         input: impl AsyncRead + Unpin,
         output: impl AsyncWrite + Unpin,
     ) -> Result<(), ConsoleError> {
-        self.console_with(input, output, Signals::none()).await
+        self.console_with(input, output, Signals::none(), None).await
     }
 
-    /// The same, with what the operating system has to say.
+    /// The same, with what the operating system has to say, and on a terminal.
     pub(crate) async fn console_with(
         &self,
         input: impl AsyncRead + Unpin,
         output: impl AsyncWrite + Unpin,
         signals: Signals,
+        screen: Option<Screen>,
     ) -> Result<(), ConsoleError> {
-        Console::new(self, input, output, signals).serve().await
+        Console::new(self, input, output, signals, screen).serve().await
     }
 
     /// Stops listening, tells every client to quit, waits until they have, and cuts off those that

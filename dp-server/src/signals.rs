@@ -6,6 +6,7 @@ use std::process;
 use dp_core::engine;
 
 use crate::console::{Signal, SignalSender};
+use crate::terminal;
 
 /// Listens, for the rest of the process's life, and tells the console. When that has ended the
 /// server is shutting down: then a signal ends the process.
@@ -17,6 +18,7 @@ pub(crate) async fn listen(sender: SignalSender) -> io::Result<()> {
             loop {
                 if let Err(signal) = sender.send(sources.next().await) {
                     tracing::warn!("ending at once, without waiting for the clients");
+                    terminal::restore();
                     process::exit(status(signal));
                 }
             }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::calls::{CallTable, InFlight, Todo, Withdrawn};
 use super::conn::Conn;
 use super::frequency::Frequency;
+use super::maps::Maps;
 use super::roster::{Audience, Member, Roster};
 use super::{FleetEvent, Running, WorkerStatus};
 use crate::__private::Invoked;
@@ -64,6 +65,7 @@ pub(crate) struct Core {
     pub(super) events: broadcast::Sender<FleetEvent>,
     pub(super) count: watch::Sender<usize>,
     pub(crate) frequency: Arc<Frequency>,
+    pub(crate) maps: Maps,
     pub(super) dispatch_server: Box<DispatchServer>,
     /// Runs the `#[on_server]` functions.
     pub(super) executor: Executor,
@@ -121,6 +123,7 @@ impl Core {
             contract,
             calls: Mutex::new(CallTable::new(names.clone(), frequency.clone())),
             frequency,
+            maps: Maps::default(),
             names,
             roster: Mutex::default(),
             left: Mutex::default(),

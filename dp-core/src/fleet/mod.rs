@@ -7,6 +7,7 @@ mod conn;
 mod core;
 mod frequency;
 mod join;
+pub(crate) mod maps;
 mod meeting;
 pub(crate) mod pending;
 pub(crate) mod roster;
@@ -33,6 +34,7 @@ use crate::worker::DistributedWorker;
 pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
+pub use maps::MapStatus;
 pub use serve::{Admitted, Departure, Peer, ServeError};
 pub use tally::{CallStatistics, DURATION_BOUNDS};
 
@@ -198,6 +200,11 @@ impl<W: DistributedWorker> Fleet<W> {
     /// Every barrier at which somebody waits.
     pub fn barriers(&self) -> Vec<BarrierStatus> {
         self.core.barriers()
+    }
+
+    /// How far the maps are that are under way, in the order in which they began.
+    pub fn maps(&self) -> Vec<MapStatus> {
+        self.core.maps.status()
     }
 
     /// Calls per second for staggered starts. 1 unless it was set.

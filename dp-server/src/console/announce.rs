@@ -40,6 +40,7 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
         server: &Server<W>,
         output: O,
         signals: Signals,
+        colors: bool,
     ) -> Self {
         Self {
             // Before the roll is first taken: who joins in between is in both, and announced once.
@@ -47,7 +48,7 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
             runs: server.runs.watch(),
             said: (0, 0),
             roll: Roll::new(server.settings.workers),
-            printer: Printer::new(output, server.settings.output, signals),
+            printer: Printer::new(output, server.settings.output, signals).colored(colors),
         }
     }
 

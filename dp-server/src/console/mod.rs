@@ -56,6 +56,19 @@
 //! 143 or 129. Where SIGHUP was ignored when the program began, as under `nohup`, it stays so (on
 //! Linux).
 //!
+//! # On a terminal
+//! Where standard input and output of a program are a terminal, and the output is text, lines can be
+//! edited, with a history that is kept from session to session (`--no-history`) and completion of
+//! commands, methods and ids by the tab key. What the console says, and the log, come above the line
+//! that is typed. While a command is under way a line says for how long, how many workers are done, in
+//! which methods the others are, and who is slowest; of a [`map`](dp_core::Group::map) how many items are
+//! done, and about how long the others will take. `/workers` is a table, in which more than 24 workers are
+//! folded into those that do the same. Errors and ends of runs have colors, unless `NO_COLOR` is set.
+//! Ctrl-D is the end of the input. A pipe gets none of that.
+//!
+//! The history is in `$XDG_STATE_HOME/dp` or `~/.local/state/dp`, for its owner's eyes. It has no line
+//! that begins with a blank or is no command, and no arguments of calls: those may be secrets.
+//!
 //! # Output as text
 //! Each is one line; columns are separated by a tab, and line ends within a message are escaped.
 //!
@@ -126,6 +139,7 @@ mod input;
 mod kick;
 mod output;
 pub(crate) mod parse;
+mod progress;
 mod roll;
 mod run;
 mod save;
@@ -133,6 +147,7 @@ mod signal;
 mod stdin;
 mod table;
 mod watch;
+mod workers;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use call::arguments;
@@ -143,6 +158,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::output::OutputFormat;
+pub(crate) use self::parse::{command_names, ends_the_console, without_arguments};
 pub(crate) use self::signal::{Signal, SignalSender, Signals};
 pub use self::stdin::stdin;
 pub(crate) use self::table::{PERCENTILES, span, three_digits};
@@ -153,6 +169,7 @@ use self::output::Line;
 use self::parse::{COMMANDS, Command};
 use crate::chain;
 use crate::server::Server;
+use crate::terminal::{Screen, colors_wanted};
 
 /// Why a console ended other than by `/quit` or the end of its input.
 #[derive(Debug, Error)]
@@ -179,6 +196,8 @@ pub(crate) struct Console<'s, W: DistributedWorker, I, O> {
     input: Lines<I>,
     announcer: Announcer<O>,
     signals: Signals,
+    /// Where the console is on a terminal.
+    screen: Option<Screen>,
 }
 
 impl<'s, W, I, O> Console<'s, W, I, O>
@@ -187,9 +206,16 @@ where
     I: AsyncRead + Unpin,
     O: AsyncWrite + Unpin,
 {
-    pub(crate) fn new(server: &'s Server<W>, input: I, output: O, signals: Signals) -> Self {
-        let announcer = Announcer::new(server, output, signals.clone());
-        Self { server, input: Lines::new(input), announcer, signals }
+    pub(crate) fn new(
+        server: &'s Server<W>,
+        input: I,
+        output: O,
+        signals: Signals,
+        screen: Option<Screen>,
+    ) -> Self {
+        let colors = screen.is_some() && colors_wanted();
+        let announcer = Announcer::new(server, output, signals.clone(), colors);
+        Self { server, input: Lines::new(input), announcer, signals, screen }
     }
 
     pub(crate) async fn serve(mut self) -> Result<(), ConsoleError> {
@@ -263,7 +289,14 @@ where
     }
 
     async fn workers(&mut self) -> Result<(), ConsoleError> {
-        for status in self.server.fleet.status() {
+        let workers = self.server.fleet.status();
+        if self.screen.is_some() {
+            for line in workers::table(&workers) {
+                self.announcer.printer.line(line).await?;
+            }
+            return Ok(());
+        }
+        for status in workers {
             self.print(Line::Worker(&status)).await?;
         }
         Ok(())

@@ -77,13 +77,19 @@ pub(crate) struct Printer<O> {
     format: OutputFormat,
     signals: Signals,
     given_up: bool,
+    colors: bool,
 }
 
 impl<O: AsyncWrite + Unpin> Printer<O> {
     /// While output is stuck, as in a pipe that nobody reads, a signal is not: then all output is
     /// given up, and whoever acts on the signal finds it still there.
     pub(crate) fn new(output: O, format: OutputFormat, signals: Signals) -> Self {
-        Self { output: BufWriter::new(output), format, signals, given_up: false }
+        Self { output: BufWriter::new(output), format, signals, given_up: false, colors: false }
+    }
+
+    /// The same, with colors in its text or not.
+    pub(crate) fn colored(self, colors: bool) -> Self {
+        Self { colors, ..self }
     }
 
     /// Writes nothing from now on.
@@ -94,12 +100,20 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
     /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
     pub(crate) async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
         match self.format {
-            OutputFormat::Text => self.write(line.to_string()).await,
+            OutputFormat::Text => match line.color().filter(|_| self.colors) {
+                Some(color) => self.write(format!("\x1b[{color}m{line}\x1b[0m")).await,
+                None => self.write(line.to_string()).await,
+            },
             // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
             OutputFormat::Json => {
                 self.write(serde_json::to_string(&line).unwrap_or_default()).await
             }
         }
+    }
+
+    /// Writes a line of text as it is.
+    pub(crate) async fn line(&mut self, line: String) -> Result<(), ConsoleError> {
+        self.write(line).await
     }
 
     /// Writes metrics: as an object each, or, if that is wanted, as a table.
@@ -186,6 +200,19 @@ async fn unless_stuck(
         biased;
         written = writing => written.map(|()| false).map_err(ConsoleError::Output),
         () = asked_to_end => Ok(true),
+    }
+}
+
+impl Line<'_> {
+    /// As a terminal is told, where it is not the usual one.
+    fn color(&self) -> Option<&'static str> {
+        match self {
+            Self::Error(_) | Self::Done { ok: false } => Some("31"),
+            Self::Done { ok: true } | Self::News(News::Ready(_)) => Some("32"),
+            Self::News(News::Departed { .. }) => Some("33"),
+            Self::News(News::Arrived(_)) => Some("2"),
+            _ => None,
+        }
     }
 }
 

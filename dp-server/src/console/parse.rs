@@ -179,6 +179,27 @@ pub(crate) fn parse(line: &str) -> Result<Option<Command>, ParseError> {
     }
 }
 
+/// The names of all commands, and whether nothing comes behind them.
+pub(crate) fn command_names() -> impl Iterator<Item = (&'static str, bool)> {
+    COMMANDS.iter().map(|info| (info.name, info.arguments.is_empty()))
+}
+
+/// Whether nothing is read behind this line.
+pub(crate) fn ends_the_console(line: &str) -> bool {
+    parse(line) == Ok(Some(Command::Quit))
+}
+
+/// A command without the arguments of the call that it makes; `None` where it is none.
+pub(crate) fn without_arguments(line: &str) -> Option<String> {
+    match parse(line).ok().flatten()? {
+        Command::Call(call) => {
+            let worker = call.worker.map(|worker| format!("@{worker} ")).unwrap_or_default();
+            Some(format!("/call {worker}{}", call.method))
+        }
+        _ => Some(line.to_owned()),
+    }
+}
+
 fn frequency(rest: &str) -> Result<Command, ParseError> {
     if rest.is_empty() {
         return Ok(Command::Frequency(None));

@@ -8,6 +8,7 @@ use std::task::Poll;
 use dp_core::DistributedWorker;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::progress::Progress;
 use super::signal::Signal;
 use super::{Console, ConsoleError};
 
@@ -43,7 +44,8 @@ where
         work: impl Future<Output = T>,
         cancelling: Cancelling,
     ) -> Result<Waited<T>, ConsoleError> {
-        let Self { server, input, announcer, signals } = self;
+        let Self { server, input, announcer, signals, screen } = self;
+        let mut watched = screen.clone().map(Progress::start);
         let writing = AtomicBool::new(false);
         let waited = {
             let mut work = pin!(work);
@@ -66,6 +68,12 @@ where
                     error = &mut announcing => return Err(error),
                     signal = signals.next() => signal != Signal::Interrupt || cancelled,
                     () = input.cancel_comes(), if !cancelled => false,
+                    () = Progress::tick(&mut watched) => {
+                        if let Some(watched) = &watched {
+                            watched.show(&server.fleet.status(), &server.fleet.maps());
+                        }
+                        continue;
+                    }
                 };
                 if quit {
                     break Waited::Quit;

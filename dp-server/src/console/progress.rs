@@ -1,0 +1,174 @@
+//! How far a command is, in one line, for a terminal.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use dp_core::engine::{MapStatus, WorkerStatus};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use crate::terminal::Screen;
+
+/// How often it is looked at.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// The longest list of methods.
+const METHODS: usize = 4;
+
+/// Keeps the line up to date until it is dropped.
+#[derive(Debug)]
+pub(super) struct Progress {
+    screen: Screen,
+    begun: Instant,
+    ticks: Interval,
+}
+
+impl Progress {
+    /// A command that is done before the first period is over is not worth a line.
+    pub(super) fn start(screen: Screen) -> Self {
+        let mut ticks = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { screen, begun: Instant::now(), ticks }
+    }
+
+    /// When it is time to look again; never where nobody watches. Cancel safe.
+    pub(super) async fn tick(watched: &mut Option<Self>) {
+        match watched {
+            Some(watched) => _ = watched.ticks.tick().await,
+            None => pending().await,
+        }
+    }
+
+    pub(super) fn show(&self, workers: &[WorkerStatus], maps: &[MapStatus]) {
+        let workers = workers.iter().map(|status| Doing {
+            worker: status.info.id().as_str(),
+            running: status
+                .running
+                .as_ref()
+                .map(|running| (running.method.as_str(), running.since)),
+        });
+        self.screen.progress(Some(line(self.begun.elapsed(), workers, maps)));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.screen.progress(None);
+    }
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy)]
+struct Doing<'a> {
+    worker: &'a str,
+    running: Option<(&'a str, Duration)>,
+}
+
+fn line<'a>(
+    elapsed: Duration,
+    workers: impl Iterator<Item = Doing<'a>>,
+    maps: &[MapStatus],
+) -> String {
+    let (mut all, mut done) = (0, 0);
+    let mut methods: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut slowest: Option<(&str, &str, Duration)> = None;
+    for Doing { worker, running } in workers {
+        all += 1;
+        let Some((method, since)) = running else {
+            done += 1;
+            continue;
+        };
+        *methods.entry(method).or_default() += 1;
+        if slowest.is_none_or(|(_, _, most)| since > most) {
+            slowest = Some((worker, method, since));
+        }
+    }
+    let mut parts = vec![clock(elapsed)];
+    parts.extend(maps.iter().map(items));
+    parts.push(format!("{done} of {all} workers done"));
+    if !methods.is_empty() {
+        parts.push(in_methods(methods));
+    }
+    if let Some((worker, method, since)) = slowest {
+        parts.push(format!("slowest {worker}, {} in {method}", clock(since)));
+    }
+    parts.join(" | ")
+}
+
+/// The methods that most workers are in first.
+fn in_methods(methods: BTreeMap<&str, usize>) -> String {
+    let mut methods: Vec<(&str, usize)> = methods.into_iter().collect();
+    methods.sort_by_key(|&(_, workers)| std::cmp::Reverse(workers));
+    let more = methods.len().saturating_sub(METHODS);
+    let mut texts: Vec<String> = methods
+        .iter()
+        .take(METHODS)
+        .map(|(method, workers)| format!("{workers} in {method}"))
+        .collect();
+    if more > 0 {
+        texts.push(format!("{more} more methods"));
+    }
+    texts.join(", ")
+}
+
+fn items(map: &MapStatus) -> String {
+    match map.items {
+        None => format!("{} items", map.done),
+        Some(items) => {
+            let left = (map.done > 0 && items >= map.done)
+                .then(|| map.since.mul_f64((items - map.done) as f64 / map.done as f64));
+            let left = left.map(|left| format!(", about {} left", clock(left))).unwrap_or_default();
+            format!("{} of {items} items{left}", map.done)
+        }
+    }
+}
+
+/// `4.2 s`, `1:07`, `2:05:09`.
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, _) => format!("{:.1} s", duration.as_secs_f64()),
+        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
+        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(workers: &[(&str, Option<(&str, u64)>)]) -> String {
+        let workers = workers.iter().map(|&(worker, running)| Doing {
+            worker,
+            running: running.map(|(method, seconds)| (method, Duration::from_secs(seconds))),
+        });
+        line(Duration::from_millis(4250), workers, &[])
+    }
+
+    #[test]
+    fn the_line_says_who_is_done_where_the_others_are_and_who_is_slowest() {
+        assert_eq!(
+            said(&[
+                ("w1", None),
+                ("w2", Some(("fetch", 2))),
+                ("w3", Some(("fetch", 67))),
+                ("w4", Some(("check", 1))),
+            ]),
+            "4.2 s | 1 of 4 workers done | 2 in fetch, 1 in check | slowest w3, 1:07 in fetch"
+        );
+        assert_eq!(said(&[("w1", None)]), "4.2 s | 1 of 1 workers done");
+    }
+
+    #[test]
+    fn many_methods_are_not_all_listed() {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let workers: Vec<_> = names.iter().map(|name| (*name, Some((*name, 1)))).collect();
+        assert!(said(&workers).contains("1 in a, 1 in b, 1 in c, 1 in d, 2 more methods"));
+    }
+
+    #[test]
+    fn times_are_as_long_as_they_have_to_be() {
+        let said = [0, 59, 61, 7509].map(|seconds| clock(Duration::from_secs(seconds)));
+        assert_eq!(said, ["0.0 s", "59.0 s", "1:01", "2:05:09"]);
+    }
+}
