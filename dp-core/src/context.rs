@@ -94,7 +94,7 @@ impl<W> Context<W> {
     /// The lines that this worker has recorded so far.
     pub fn recorded(&self) -> Vec<ResultLine> {
         let id = self.info.id();
-        self.recorder.lines().1.into_iter().map(|line| line.into_line(id.clone())).collect()
+        self.recorder.lines().2.into_iter().map(|line| line.into_line(id.clone())).collect()
     }
 
     /// Waits until every worker of the run has come to the same token: whoever was addressed by

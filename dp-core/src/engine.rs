@@ -7,7 +7,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
-use crate::{Broadcast, DistributedWorker, Group};
+use crate::{Broadcast, DistributedWorker, Group, WorkerId};
 
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
@@ -25,9 +25,18 @@ pub fn gather_records<W: DistributedWorker>(group: &Group<W>) -> Broadcast<Worke
     group.gather_records()
 }
 
-/// Tells each worker of `group`, by its position in it, how many lines of its record have been stored
-/// for good: the next server that gathers them learns that, and stores the others alone.
-pub fn acknowledge<W: DistributedWorker>(group: &Group<W>, stored: &[u64]) -> Broadcast<()> {
+/// What workers that are gone had told of their records, each on its own: see
+/// [`Group::results_of_lost`].
+///
+/// [`Group::results_of_lost`]: crate::Group::results_of_lost
+pub fn records_of_lost<W: DistributedWorker>(group: &Group<W>) -> Vec<(WorkerId, WorkerRecord)> {
+    group.records_of_lost()
+}
+
+/// Tells each worker of `group`, by its position in it, of which record how many lines have been stored
+/// for good: the next server that gathers them learns that, and stores the others alone. A worker whose
+/// record is another one by now takes no notice.
+pub fn acknowledge<W: DistributedWorker>(group: &Group<W>, stored: &[(u64, u64)]) -> Broadcast<()> {
     group.acknowledge(stored)
 }
 

@@ -274,9 +274,14 @@ impl<W: DistributedWorker> Group<W> {
         Broadcast::new(self.system_call(system::RESULTS), Some(WorkerRecord::decode))
     }
 
-    /// Tells each worker, by position, how many of its lines have been stored for good.
-    pub(crate) fn acknowledge(&self, stored: &[u64]) -> Broadcast<()> {
-        let call = |stored: &u64| {
+    /// What workers that are gone had told of their records.
+    pub(crate) fn records_of_lost(&self) -> Vec<(WorkerId, WorkerRecord)> {
+        self.0.fleet.records_of_lost()
+    }
+
+    /// Tells each worker, by position, of which record how many lines have been stored for good.
+    pub(crate) fn acknowledge(&self, stored: &[(u64, u64)]) -> Broadcast<()> {
+        let call = |stored: &(u64, u64)| {
             let mut arguments = Vec::new();
             let arguments = match codec::encode(stored, &mut arguments) {
                 Ok(()) => Ok(Bytes::from(arguments)),
@@ -284,7 +289,7 @@ impl<W: DistributedWorker> Group<W> {
             };
             MethodCall { method: system::ACKNOWLEDGE, arguments, timeout: None }
         };
-        let stored = stored.iter().chain(std::iter::repeat(&0)).take(self.len());
+        let stored = stored.iter().chain(std::iter::repeat(&(0, 0))).take(self.len());
         let payload = Payload::Each(stored.map(call).collect());
         Broadcast::new(self.pending(payload), Some(decode_answer::<()>))
     }

@@ -1,6 +1,8 @@
 //! What a worker records, and keeps until it is told to drop it.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -81,23 +83,28 @@ pub struct WorkerRecord {
     pub lines: Vec<ResultLine>,
     /// How many of them, from the first on, some server has stored for good.
     pub stored: usize,
+    /// Tells it from every other record, the same worker's included: a random number that it gets when
+    /// it begins.
+    pub id: u64,
 }
 
 impl WorkerRecord {
-    /// A record of which the first `stored` lines have been stored for good.
-    pub fn new(lines: Vec<ResultLine>, stored: usize) -> Self {
-        Self { lines, stored }
+    /// The record `id`, of which the first `stored` lines have been stored for good.
+    pub fn new(id: u64, lines: Vec<ResultLine>, stored: usize) -> Self {
+        Self { lines, stored, id }
     }
 
     pub(crate) fn decode(worker: &WorkerInfo, answer: Bytes) -> Result<Self, CallError> {
-        let (stored, lines): (u64, Vec<Recorded>) = decode_answer(worker, answer)?;
-        let lines = lines.into_iter().map(|line| line.into_line(worker.id().clone()));
-        Ok(Self { lines: lines.collect(), stored: usize::try_from(stored).unwrap_or(usize::MAX) })
+        let (id, stored, lines): (u64, u64, Vec<Recorded>) = decode_answer(worker, answer)?;
+        let lines = lines.into_iter().map(|line| line.into_line(worker.id().clone())).collect();
+        Ok(Self { lines, stored: usize::try_from(stored).unwrap_or(usize::MAX), id })
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
+    /// Tells this record from those before it, and from every other worker's.
+    id: u64,
     lines: Vec<Recorded>,
     /// How many of them the server has been told.
     told: usize,
@@ -126,7 +133,13 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            lines: Mutex::default(),
+            lines: Mutex::new(Lines {
+                id: random(),
+                lines: Vec::new(),
+                told: 0,
+                stored: 0,
+                resets: 0,
+            }),
             max_lines: limits.max_results.max(1),
             news: AtomicBool::new(false),
             measured: Mutex::new(Measured::new(limits.max_metrics)),
@@ -139,10 +152,12 @@ impl Recorder {
         if record.lines.len() < self.max_lines {
             record.lines.push(Recorded { time, message });
             self.news.store(true, Ordering::Release);
-        } else if let Some(last) = record.lines.last_mut() {
-            // The last line tells of the bound, so that nobody takes the record for whole.
+        } else if record.lines.len() == self.max_lines {
+            // One more line tells of the bound, so that nobody takes the record for whole.
             let max = self.max_lines;
-            last.message = format!("more than {max} results (max_results): the rest was dropped");
+            let message = format!("more than {max} results (max_results): the rest was dropped");
+            record.lines.push(Recorded { time, message });
+            self.news.store(true, Ordering::Release);
         }
     }
 
@@ -161,15 +176,20 @@ impl Recorder {
         lock(&self.measured).to_wire()
     }
 
-    /// The lines, and how many of them, from the first on, a server has stored for good.
-    pub(crate) fn lines(&self) -> (u64, Vec<Recorded>) {
+    /// The record's id, how many of its lines, from the first on, a server has stored for good, and
+    /// the lines.
+    pub(crate) fn lines(&self) -> (u64, u64, Vec<Recorded>) {
         let record = lock(&self.lines);
-        (record.stored as u64, record.lines.clone())
+        (record.id, record.stored as u64, record.lines.clone())
     }
 
-    /// A server has stored the first `count` lines for good: no other one needs to.
-    pub(crate) fn handle_stored(&self, count: u64) {
+    /// A server has stored the first `count` lines of the record `id` for good: no other one needs to.
+    pub(crate) fn handle_stored(&self, id: u64, count: u64) {
         let mut record = lock(&self.lines);
+        if record.id != id {
+            // That one has been dropped meanwhile.
+            return;
+        }
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(record.lines.len());
         record.stored = record.stored.max(count);
     }
@@ -177,7 +197,7 @@ impl Recorder {
     pub(crate) fn reset(&self) {
         let lines = {
             let mut record = lock(&self.lines);
-            (record.told, record.stored) = (0, 0);
+            (record.told, record.stored, record.id) = (0, 0, random());
             record.resets = record.resets.wrapping_add(1);
             std::mem::take(&mut record.lines)
         };
@@ -193,8 +213,8 @@ impl Recorder {
     }
 
     /// Lines that the server, which takes messages of `max_message` bytes, has not been told; and
-    /// how often the record was dropped.
-    pub(crate) fn take_news(&self, max_message: usize) -> Option<(u32, Vec<Recorded>)> {
+    /// the record's id, and how often it was dropped.
+    pub(crate) fn take_news(&self, max_message: usize) -> Option<(u64, u32, Vec<Recorded>)> {
         if !self.news.swap(false, Ordering::AcqRel) {
             return None;
         }
@@ -211,8 +231,13 @@ impl Recorder {
         if record.told < record.lines.len() {
             self.news.store(true, Ordering::Release);
         }
-        (!news.is_empty()).then_some((record.resets, news))
+        (!news.is_empty()).then_some((record.id, record.resets, news))
     }
+}
+
+/// A hasher's keys are the standard library's random numbers.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]
@@ -238,25 +263,28 @@ mod tests {
     fn a_full_record_says_so_in_its_last_line() {
         let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
         (0..10).for_each(|n| recorder.add(n.to_string()));
-        let (_, lines) = recorder.lines();
-        assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1].message, "1");
-        assert!(lines[2].message.contains("max_results"));
+        let (_, _, lines) = recorder.lines();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[2].message, "2", "none is changed");
+        assert!(lines[3].message.contains("max_results"));
         recorder.reset();
-        assert!(recorder.lines().1.is_empty());
+        assert!(recorder.lines().2.is_empty());
     }
 
     #[test]
     fn what_was_stored_is_known_until_the_record_is_dropped() {
         let recorder = Recorder::new(&Limits::default());
         (0..3).for_each(|n| recorder.add(n.to_string()));
-        recorder.handle_stored(2);
-        recorder.handle_stored(1);
-        assert_eq!(recorder.lines().0, 2);
-        recorder.handle_stored(u64::MAX);
-        assert_eq!(recorder.lines().0, 3, "more than there is cannot have been stored");
+        let id = recorder.lines().0;
+        recorder.handle_stored(id, 2);
+        recorder.handle_stored(id, 1);
+        assert_eq!(recorder.lines().1, 2);
+        recorder.handle_stored(id, u64::MAX);
+        assert_eq!(recorder.lines().1, 3, "more than there is cannot have been stored");
         recorder.reset();
-        assert_eq!(recorder.lines().0, 0);
+        (0..3).for_each(|n| recorder.add(n.to_string()));
+        recorder.handle_stored(id, 3);
+        assert_eq!(recorder.lines().1, 0, "it was another record that was stored");
     }
 
     #[test]
@@ -265,7 +293,7 @@ mod tests {
         assert_eq!(recorder.take_news(1 << 20), None);
         recorder.add("one".to_owned());
         let told = |recorder: &Recorder| {
-            let (resets, lines) = recorder.take_news(1 << 20)?;
+            let (_, resets, lines) = recorder.take_news(1 << 20)?;
             Some((resets, lines.into_iter().map(|line| line.message).collect::<Vec<_>>()))
         };
         assert_eq!(told(&recorder), Some((0, vec!["one".to_owned()])));
@@ -281,6 +309,6 @@ mod tests {
     fn a_time_is_told_in_seconds_with_five_decimals() {
         let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
         recorder.add_time("fetch", Duration::from_micros(1_234_560));
-        assert_eq!(recorder.lines().1[0].message, "Time for running fetch: 1.23456 seconds");
+        assert_eq!(recorder.lines().2[0].message, "Time for running fetch: 1.23456 seconds");
     }
 }

@@ -20,7 +20,8 @@ struct Worker(Arc<Semaphore>);
 impl Worker {
     /// Waits until it is let go on.
     #[remote]
-    async fn hold(&mut self, _ctx: &Context<Self>, data: &[u8]) -> usize {
+    async fn hold(&mut self, ctx: &Context<Self>, data: &[u8]) -> usize {
+        ctx.result("held");
         self.0.acquire().await.unwrap().forget();
         data.len()
     }
@@ -155,4 +156,31 @@ async fn a_server_makes_no_calls_to_a_client_for_which_too_much_waits() {
     for call in waiting.into_iter().chain([call]) {
         assert_eq!(call.await.unwrap(), MIB);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_arrives_also_where_nobody_waits_for_it() {
+    let pair = pair(2 * MIB, usize::MAX).await;
+    let worker = pair.master.workers()[0].clone();
+    pair.go_on.add_permits(100);
+    worker.hold(b"x").await.unwrap();
+    pair.stuck.store(true, Ordering::SeqCst);
+    let data = vec![0; MIB];
+    let (waiting, _) = until_refused(&worker, &data).await;
+    // Neither refused nor taken back: the server counts on it from now on.
+    let reset = pair.master.reset_results();
+    assert!(tokio::time::timeout(Duration::from_millis(100), reset).await.is_err());
+    pair.stuck.store(false, Ordering::SeqCst);
+    for call in waiting {
+        call.await.unwrap();
+    }
+    worker.hold(b"x").await.unwrap();
+    let results = pair.master.results().await.unwrap();
+    assert!(!results.is_empty());
+    // What it records behind it is known here when it is lost.
+    pair.fleet.kick(worker.info().id());
+    while !pair.fleet.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(pair.fleet.master().results_of_lost(), results);
 }

@@ -11,6 +11,10 @@ use dp_core::{
 use crate::fold::fold;
 use crate::store::Store;
 
+/// How long to wait until workers know that their results are stored. Who does not would have them
+/// stored twice by another server.
+const ACKNOWLEDGED: Duration = Duration::from_secs(2);
+
 /// A gathering. What has come is kept where [`proceed`](Self::proceed) is dropped before its end.
 pub(crate) struct Gathering<W: DistributedWorker> {
     master: MasterWorker<W>,
@@ -74,25 +78,23 @@ impl<W: DistributedWorker> Gathering<W> {
     /// be done.
     pub(crate) async fn store(&self, store: Option<&Store>, within: Duration) -> Option<String> {
         let store = store?;
-        let mut records: Vec<(WorkerId, WorkerRecord)> = Vec::new();
-        // By worker: one after another of those processes that had its id.
-        for line in self.master.results_of_lost() {
-            match records.last_mut() {
-                Some((worker, record)) if *worker == line.worker => record.lines.push(line),
-                _ => records.push((line.worker.clone(), WorkerRecord::new(vec![line], 0))),
-            }
-        }
-        let mut counts = vec![0; self.master.len()];
+        let mut records = engine::records_of_lost(&self.master);
+        let mut stored = Vec::new();
         for (worker, answer) in self.master.workers().iter().zip(&self.answers) {
             if let Some(Ok(record)) = answer {
-                counts[worker.info().index()] = record.lines.len() as u64;
+                if record.lines.len() > record.stored {
+                    stored.push((worker.info().id(), (record.id, record.lines.len() as u64)));
+                }
                 records.push((worker.info().id().clone(), record.clone()));
             }
         }
         if let Err(error) = store.store(records).await {
             return Some(error.to_string());
         }
-        let acknowledged = engine::acknowledge(&self.master, &counts).timeout(within);
+        // Those alone that have answered just now: nobody else is waited for.
+        let news = self.master.select(|worker| stored.iter().any(|(id, _)| *id == worker.id()));
+        let counts: Vec<(u64, u64)> = stored.iter().map(|(_, count)| *count).collect();
+        let acknowledged = engine::acknowledge(&news, &counts).timeout(within.min(ACKNOWLEDGED));
         for outcome in acknowledged.outcomes().await {
             if let Err(error) = outcome.result {
                 let worker = outcome.worker.id();

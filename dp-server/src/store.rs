@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dp_core::WorkerId;
 use dp_core::engine::WorkerRecord;
-use dp_core::{ResultLine, WorkerId};
 use serde_json::json;
 use thiserror::Error;
 
@@ -29,20 +28,12 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     file: File,
-    /// Of each worker id, the records that this server has stored a part of.
-    known: HashMap<WorkerId, Vec<Known>>,
+    /// How many lines of which record are in it, by the record's id. Those of long ago are forgotten.
+    known: HashMap<u64, usize>,
 }
 
-/// The first lines of a record, which have been stored. A record only grows until it is dropped, and
-/// no two records begin alike: their lines have times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
-    count: usize,
-    hash: u64,
-}
-
-/// So many records of one id are remembered: those of processes that have come one after another.
-const REMEMBERED: usize = 16;
+/// So many records are remembered beside those that are being stored.
+const REMEMBERED: usize = 1 << 16;
 
 /// Results could not be stored. They stay where they were.
 #[derive(Debug, Error)]
@@ -59,7 +50,8 @@ pub(crate) struct StoreError {
 impl Store {
     /// Opens the file, or makes it.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        end_line(&mut file)?;
         let state = Mutex::new(State { file, known: HashMap::new() });
         Ok(Self(Arc::new(Inner { path: path.to_owned(), state })))
     }
@@ -86,11 +78,11 @@ impl Store {
 impl State {
     fn store(&mut self, records: &[(WorkerId, WorkerRecord)]) -> io::Result<()> {
         let mut text = Vec::new();
-        let mut news = Vec::new();
-        for (worker, record) in records {
-            let known = self.known.get(worker).map_or(&[][..], Vec::as_slice);
-            let before = longest(known, &record.lines);
-            let stored = before.map_or(0, |known| known.count).max(record.stored);
+        let mut now: HashMap<u64, usize> = HashMap::new();
+        for (_, record) in records {
+            // Of one that was lost meanwhile there are two accounts.
+            let known = now.get(&record.id).or_else(|| self.known.get(&record.id));
+            let stored = known.copied().unwrap_or(0).max(record.stored);
             for line in record.lines.iter().skip(stored) {
                 // A map with text for keys cannot fail to be written to memory.
                 let line = json!({
@@ -101,21 +93,15 @@ impl State {
                 text.extend_from_slice(line.to_string().as_bytes());
                 text.push(b'\n');
             }
-            if let Some(now) = Known::all(&record.lines) {
-                news.push((worker, before, now));
-            }
+            now.insert(record.id, stored.max(record.lines.len()));
         }
         if !text.is_empty() {
             self.append(&text)?;
         }
-        for (worker, before, now) in news {
-            let known = self.known.entry(worker.clone()).or_default();
-            known.retain(|known| Some(*known) != before && *known != now);
-            known.push(now);
-            if known.len() > REMEMBERED {
-                known.remove(0);
-            }
+        if self.known.len() > REMEMBERED {
+            self.known.clear();
         }
+        self.known.extend(now);
         Ok(())
     }
 
@@ -133,43 +119,36 @@ impl State {
     }
 }
 
-impl Known {
-    fn all(lines: &[ResultLine]) -> Option<Self> {
-        prefixes(lines).last()
+/// Ends a last line that a server was killed in the middle of: what follows must not continue it.
+fn end_line(file: &mut File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(());
     }
-}
-
-/// Every beginning of a record, the shortest first.
-fn prefixes(lines: &[ResultLine]) -> impl Iterator<Item = Known> {
-    let mut hasher = DefaultHasher::new();
-    lines.iter().enumerate().map(move |(at, line)| {
-        (line.time, &line.message).hash(&mut hasher);
-        Known { count: at + 1, hash: hasher.finish() }
-    })
-}
-
-/// The longest of `known` that the record begins with.
-fn longest(known: &[Known], lines: &[ResultLine]) -> Option<Known> {
-    if known.is_empty() {
-        return None;
-    }
-    prefixes(lines).filter(|prefix| known.contains(prefix)).last()
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
 #[cfg(test)]
 mod tests {
+    use dp_core::ResultLine;
     use jiff::Timestamp;
 
     use super::*;
 
+    /// Records of one id are the same one unless they begin otherwise.
     fn record(id: &str, messages: &[&str], stored: usize) -> (WorkerId, WorkerRecord) {
         let worker = WorkerId::new(id).unwrap();
+        let first = messages.first().map_or(0, |first| u64::from(first.as_bytes()[0]));
+        let record = u64::from(id.as_bytes()[0]) << 8 | first;
         let line = |(at, message): (usize, &&str)| {
             let time = Timestamp::from_second(at as i64).unwrap();
             ResultLine::new(worker.clone(), time, *message)
         };
         let lines = messages.iter().enumerate().map(line).collect();
-        (worker.clone(), WorkerRecord::new(lines, stored))
+        (worker.clone(), WorkerRecord::new(record, lines, stored))
     }
 
     fn messages(path: &Path) -> Vec<String> {
@@ -203,6 +182,31 @@ mod tests {
         let store = Store::open(&path).unwrap();
         store.store(vec![record("a", &["1", "2"], 1)]).await.unwrap();
         assert_eq!(messages(&path), ["a 1", "a 2"]);
+    }
+
+    #[tokio::test]
+    async fn records_of_several_processes_of_one_id_are_kept_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        let store = Store::open(&path).unwrap();
+        // The second was stored first, while the first was known from what it had told.
+        store.store(vec![record("a", &["x"], 0), record("a", &["1", "2", "3"], 0)]).await.unwrap();
+        // Of one that is lost less may be known than was stored; and both accounts may come at once.
+        let told = record("a", &["1", "2"], 0);
+        store.store(vec![record("a", &["x"], 0), told.clone()]).await.unwrap();
+        store.store(vec![told, record("a", &["1", "2", "3", "4"], 0)]).await.unwrap();
+        assert_eq!(messages(&path), ["a x", "a 1", "a 2", "a 3", "a 4"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_cut_off_is_not_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        std::fs::write(&path, "{\"worker\":\"a\",\"mess").unwrap();
+        let store = Store::open(&path).unwrap();
+        store.store(vec![record("a", &["1"], 0)]).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.lines().nth(1).unwrap().ends_with('}'), "{text}");
     }
 
     #[cfg(target_os = "linux")]

@@ -257,8 +257,10 @@ impl Todo {
         }
         let mut withdrawn = Vec::new();
         for (conn, call, mut slots) in self.cancels {
-            let unsent = conn.outbox.withdraw(call, &slots);
-            slots.retain(|slot| !unsent.contains(slot));
+            slots.sort_unstable();
+            let mut unsent = conn.outbox.withdraw(call, &slots);
+            unsent.sort_unstable();
+            slots.retain(|slot| unsent.binary_search(slot).is_err());
             if !slots.is_empty() {
                 conn.outbox.push([Cancel { call, targets: Targets::Some(slots) }.to_frame()]);
             }

@@ -48,6 +48,8 @@ pub(crate) struct Conn {
 pub(crate) struct ToldRecord {
     /// How often it was told to drop its record.
     resets: u32,
+    /// Which record it is.
+    pub(crate) id: u64,
     lines: Vec<Recorded>,
     bytes: usize,
     /// What the same process had told over an earlier connection, until it has told as much again.
@@ -152,6 +154,7 @@ impl Conn {
         if let Some(record) = lock(&self.told_records).get_mut(told.worker as usize)
             && record.resets == told.resets
         {
+            record.id = told.record;
             for line in told.lines {
                 record.bytes += line.size();
                 if record.lines.len() >= max || record.bytes > MAX_TOLD {
@@ -191,7 +194,7 @@ mod tests {
     fn lines(count: usize) -> Vec<Recorded> {
         let recorder = Recorder::new(&Limits::default());
         (0..count).for_each(|line| recorder.add(line.to_string()));
-        recorder.take_news(1 << 20).map(|(_, lines)| lines).unwrap_or_default()
+        recorder.take_news(1 << 20).map(|(_, _, lines)| lines).unwrap_or_default()
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::__private::Invoked;
 use crate::engine::Limits;
 use crate::executor::Executor;
 use crate::id::{WorkerId, WorkerInfo};
-use crate::record::{Recorded, ResultLine};
+use crate::record::{Recorded, ResultLine, WorkerRecord};
 use crate::sync::lock;
 use crate::system;
 use crate::worker::{Contract, Method};
@@ -47,6 +47,8 @@ impl MethodNames {
 pub(super) struct Left {
     /// Of which process it was.
     incarnation: u64,
+    /// Which record it is of.
+    record: u64,
     lines: Vec<Recorded>,
 }
 
@@ -164,6 +166,17 @@ impl Core {
         lines.collect()
     }
 
+    /// The same, each record on its own.
+    pub(crate) fn records_of_lost(&self) -> Vec<(WorkerId, WorkerRecord)> {
+        let left = lock(&self.left);
+        let records = left.iter().flat_map(|(id, left)| left.iter().map(move |left| (id, left)));
+        let record = |(id, left): (&WorkerId, &Left)| {
+            let lines = left.lines.iter().map(|line| line.clone().into_line(id.clone()));
+            (id.clone(), WorkerRecord::new(left.record, lines.collect(), 0))
+        };
+        records.map(record).collect()
+    }
+
     /// Keeps what the workers of a connection that has ended had told of their records.
     pub(super) fn keep_records(&self, conn: &Conn) {
         let told = std::mem::take(&mut *lock(&conn.told_records));
@@ -172,11 +185,13 @@ impl Core {
         // As many lines of all that are gone as one worker may have.
         let mut room = self.limits.max_results.saturating_sub(kept);
         for (id, record) in conn.workers.iter().zip(told) {
+            let of = record.id;
             let lines = record.into_lines().into_iter().take(room);
             if lines.len() > 0 {
                 room -= lines.len();
                 let left = left.entry(id.clone()).or_default();
-                left.push(Left { incarnation: conn.incarnation, lines: lines.collect() });
+                let lines = lines.collect();
+                left.push(Left { incarnation: conn.incarnation, record: of, lines });
             }
         }
     }
@@ -191,7 +206,10 @@ impl Core {
         for (id, record) in conn.workers.iter().zip(told.iter_mut()) {
             let Some(of_worker) = left.get_mut(id) else { continue };
             let known = of_worker.extract_if(.., |left| left.incarnation == conn.incarnation);
-            record.before = known.flat_map(|left| left.lines).collect();
+            for left in known {
+                record.id = left.record;
+                record.before.extend(left.lines);
+            }
         }
     }
 

@@ -50,6 +50,14 @@ impl Core {
             );
             return Err(reason.into());
         }
+        if peer.names.is_some()
+            && !hello.prefix.is_empty()
+            && hello.prefix != format!("{}/", hello.client)
+        {
+            // The certificate would be worth nothing if its workers could be called like another's.
+            let reason = format!("its workers' ids do not begin with its own, {}", hello.client);
+            return Err(reason.into());
+        }
         let address = &peer.address;
         compare(&self.contract, hello)?;
         if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
@@ -221,4 +229,35 @@ fn infos(conn: &Conn, members: &Members) -> Vec<WorkerInfo> {
         WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone())
     };
     conn.workers.iter().zip(members.positions(conn)).map(info).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::{Fleet, Host, Limits, Peer};
+    use crate::{Context, distributed_worker};
+
+    struct Subject;
+
+    #[distributed_worker(crate = crate)]
+    impl Subject {
+        #[remote]
+        fn nothing(&self, _ctx: &Context<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_good_for_no_other_clients_workers() {
+        let runtime = tokio::runtime::Handle::current;
+        for (prefix, workers, taken) in
+            [("lab1/", 2, true), ("", 1, true), ("lab2/", 2, false), ("lab", 1, false)]
+        {
+            let fleet = Fleet::<Subject>::new(Limits::default(), (), runtime());
+            let (client_end, server_end) = tokio::io::duplex(1 << 20);
+            let (client, prefix) = ("lab1".to_owned(), prefix.to_owned());
+            let limits = Limits::default();
+            let host = Host::with_prefix(client, prefix, workers, limits, runtime(), |_| Subject);
+            tokio::spawn(async move { host.serve(client_end, "memory".to_owned()).await });
+            let peer = Peer::new("memory").with_names(Some(vec!["lab1".to_owned()]));
+            assert_eq!(fleet.admit(server_end, &peer).await.is_ok(), taken);
+        }
+    }
 }

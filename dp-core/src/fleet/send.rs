@@ -111,11 +111,13 @@ impl Core {
         let queued = conn.outbox.unwritten();
         let frame = |method: &MethodCall, targets, whom| {
             let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
-            if queued > self.limits.max_queued_bytes {
+            // The server counts on a reset once it has been asked for: it arrives in any case.
+            let reset = method.method == system::RESET_RESULTS;
+            if queued > self.limits.max_queued_bytes && !reset {
                 return Err(full(conn, queued, self.limits.max_queued_bytes));
             }
             let parts = call_frame(&conn.outbox, &head(method, targets), arguments)?;
-            Ok(CallFrame { targets: whom, parts })
+            Ok(CallFrame { targets: (!reset).then_some(whom), parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
         let mut frames = Vec::new();
@@ -125,7 +127,11 @@ impl Core {
                     true => Targets::All,
                     false => Targets::Some(members.iter().map(|(_, slot)| *slot).collect()),
                 };
-                match frame(method, targets, CallTargets::All(members.len())) {
+                let whom = match members {
+                    [(_, slot)] => CallTargets::One(*slot),
+                    members => CallTargets::All(members.len()),
+                };
+                match frame(method, targets, whom) {
                     Ok(frame) => frames.push(frame),
                     Err(error) => not_sent.push((positions().collect(), error)),
                 }

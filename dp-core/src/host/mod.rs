@@ -225,8 +225,9 @@ impl<W: DistributedWorker> Shared<W> {
                     continue;
                 }
                 system::ACKNOWLEDGE => {
-                    let stored = crate::codec::decode::<u64>(arguments.clone());
-                    slot.recorder.handle_stored(stored.unwrap_or_default());
+                    let stored = crate::codec::decode::<(u64, u64)>(arguments.clone());
+                    let (record, count) = stored.unwrap_or_default();
+                    slot.recorder.handle_stored(record, count);
                     let result = crate::__private::reply(());
                     let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
                     task::send_reply(link, head.call, slot.index, 0, result, false);

@@ -73,8 +73,8 @@ impl<W: DistributedWorker> Slot<W> {
             // It would count as told.
             return;
         }
-        while let Some((resets, lines)) = self.recorder.take_news(link.peer_max_message()) {
-            let record = Record { worker: self.index as u32, resets, lines };
+        while let Some((record, resets, lines)) = self.recorder.take_news(link.peer_max_message()) {
+            let record = Record { worker: self.index as u32, resets, record, lines };
             let frame = record.to_frame();
             // One line that the server would not take: its gathering will say so.
             if frame.len() <= link.peer_max_message() {

@@ -55,7 +55,7 @@ pub(crate) enum CallTargets {
 impl CallTargets {
     fn are_among(self, slots: &[u32]) -> bool {
         match self {
-            Self::One(slot) => slots.contains(&slot),
+            Self::One(slot) => slots.binary_search(&slot).is_ok(),
             Self::All(count) => count == slots.len(),
         }
     }
@@ -64,7 +64,8 @@ impl CallTargets {
 /// The frame of a call that is to be pushed.
 #[derive(Debug)]
 pub(crate) struct CallFrame {
-    pub(crate) targets: CallTargets,
+    /// `None` for one that is to arrive whoever waits for the answer.
+    pub(crate) targets: Option<CallTargets>,
     pub(crate) parts: [Bytes; 2],
 }
 
@@ -132,7 +133,7 @@ impl Outbox {
         frames: impl IntoIterator<Item = CallFrame>,
     ) -> bool {
         let frames = frames.into_iter().map(|CallFrame { targets, parts: [head, body] }| Waiting {
-            call: Some((call, targets)),
+            call: targets.map(|targets| (call, targets)),
             head,
             body,
         });
@@ -140,8 +141,7 @@ impl Outbox {
     }
 
     /// Takes back a call's frames that the writer has not taken yet, where all whom they are for are
-    /// in `slots`. The workers that will never hear of the call, those of one frame that is for
-    /// several in no order.
+    /// in `slots`, which are in order. The workers that will never hear of the call, in no order.
     pub(crate) fn withdraw(&self, call: u64, slots: &[u32]) -> Vec<u32> {
         let mut withdrawn = Vec::new();
         let mut bytes = 0;
@@ -307,7 +307,7 @@ mod tests {
     async fn what_nobody_waits_for_is_withdrawn_as_long_as_it_has_not_been_taken() {
         let outbox = Outbox::new(1 << 20);
         let frame = |targets| CallFrame {
-            targets,
+            targets: Some(targets),
             parts: [Bytes::from_static(b"head"), Bytes::from_static(b"arguments")],
         };
         outbox.push_call(None, 1, [frame(CallTargets::All(3))]);
@@ -317,7 +317,7 @@ mod tests {
 
         assert_eq!(outbox.withdraw(1, &[0, 2]), Vec::<u32>::new(), "one still waits");
         assert_eq!(outbox.withdraw(1, &[0, 1, 2]), [0, 1, 2]);
-        assert_eq!(outbox.withdraw(2, &[2, 0]), [0, 2]);
+        assert_eq!(outbox.withdraw(2, &[0, 2]), [0, 2]);
         assert_eq!(outbox.unwritten(), 13 + 9);
 
         let mut parts = VecDeque::new();
@@ -331,7 +331,7 @@ mod tests {
         let outbox = Outbox::new(1 << 20);
         let body = Bytes::from(vec![0; TAKEN_AT_ONCE]);
         let parts = || [Bytes::from_static(b"head"), body.clone()];
-        let frame = |slot| CallFrame { targets: CallTargets::One(slot), parts: parts() };
+        let frame = |slot| CallFrame { targets: Some(CallTargets::One(slot)), parts: parts() };
         outbox.push_call(None, 1, (0..3).map(frame));
         let mut taken = VecDeque::new();
         assert!(outbox.take(&mut taken).await);

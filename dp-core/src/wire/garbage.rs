@@ -95,7 +95,7 @@ proptest! {
             unframed(&head.to_frame(Bytes::from_static(b"arguments"))),
             unframed(&[arrive.to_frame()]),
             unframed(&ServerCallHead { wait: 1, worker: 2, method: 3 }.to_frame(Bytes::new())),
-            unframed(&[Record { worker: 1, resets: 2, lines: Vec::new() }.to_frame()]),
+            unframed(&[Record { worker: 1, resets: 2, record: 3, lines: Vec::new() }.to_frame()]),
         ];
         for frame in frames {
             let at = at.index(frame.len());

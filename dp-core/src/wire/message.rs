@@ -241,6 +241,8 @@ pub(crate) struct Record {
     /// How often its record was dropped since the connection began: tells lines of a record that
     /// the server has dropped meanwhile.
     pub(crate) resets: u32,
+    /// Tells the record from every other one.
+    pub(crate) record: u64,
     pub(crate) lines: Vec<Recorded>,
 }
 
