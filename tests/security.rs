@@ -156,6 +156,15 @@ fn the_secret_may_stand_in_the_environment_and_is_not_shown() {
 }
 
 #[test]
+fn a_secret_of_white_space_is_an_error_and_not_none() {
+    for program in [SERVER, CLIENT] {
+        let mut program = Program::start(Path::new(program), &[], &[("DP_TOKEN", " ")]);
+        assert!(!program.wait().success());
+        program.error_line("DP_TOKEN has no token in it");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_named() {
     let files = Files::new();
     for (options, culprit) in [

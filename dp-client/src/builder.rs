@@ -51,6 +51,8 @@ pub(crate) struct Security {
 pub(crate) enum TokenSource {
     Given(Token),
     File(PathBuf),
+    /// `DP_TOKEN`, if that is set.
+    Environment,
 }
 
 impl Security {
@@ -60,6 +62,7 @@ impl Security {
             None => None,
             Some(TokenSource::Given(token)) => Some(token.clone()),
             Some(TokenSource::File(path)) => Some(Token::read(path)?),
+            Some(TokenSource::Environment) => Token::from_env()?,
         };
         let identity = self.identity.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));
         let tls = match &self.tls_ca {

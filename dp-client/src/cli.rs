@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
-use dp_core::net::{Token, launch};
+use dp_core::net::launch;
 use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
 
@@ -243,7 +243,7 @@ impl ClientArgs {
     fn security(&self) -> Security {
         let token = match &self.token_file {
             Some(path) => Some(TokenSource::File(path.clone())),
-            None => Token::from_env().map(TokenSource::Given),
+            None => Some(TokenSource::Environment),
         };
         Security {
             token,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
-use dp_core::net::{Token, launch};
+use dp_core::net::launch;
 
 use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
@@ -344,7 +344,7 @@ impl ServerArgs {
     fn security(&self) -> Security {
         let token = match &self.token_file {
             Some(path) => Some(TokenSource::File(path.clone())),
-            None => Token::from_env().map(TokenSource::Given),
+            None => Some(TokenSource::Environment),
         };
         let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
         let tls = files.map(|(cert, key)| TlsFiles {

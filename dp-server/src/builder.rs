@@ -71,6 +71,8 @@ pub(crate) struct Security {
 pub(crate) enum TokenSource {
     Given(Token),
     File(PathBuf),
+    /// `DP_TOKEN`, if that is set.
+    Environment,
 }
 
 /// The files that TLS needs.
@@ -88,6 +90,7 @@ impl Security {
             None => None,
             Some(TokenSource::Given(token)) => Some(token.clone()),
             Some(TokenSource::File(path)) => Some(Token::read(path)?),
+            Some(TokenSource::Environment) => Token::from_env()?,
         };
         let read =
             |files: &TlsFiles| ServerTls::read(&files.cert, &files.key, files.client_ca.as_deref());

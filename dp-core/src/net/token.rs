@@ -65,8 +65,16 @@ impl Token {
     }
 
     /// The token in the environment variable `DP_TOKEN`; `None` where that is not set, or empty.
-    pub fn from_env() -> Option<Self> {
-        Self::from_text(&std::env::var("DP_TOKEN").ok()?, "DP_TOKEN").ok()
+    ///
+    /// # Errors
+    /// [`SecretError::EmptyToken`] when there is something in it, but no token: who set it wants one.
+    pub fn from_env() -> Result<Option<Self>, SecretError> {
+        match std::env::var_os("DP_TOKEN") {
+            Some(text) if !text.is_empty() => {
+                Self::from_text(text.to_str().unwrap_or_default(), "DP_TOKEN").map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn from_text(text: &str, from: &str) -> Result<Self, SecretError> {
