@@ -273,6 +273,9 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// once the disk has them. Where they cannot be written they stay on the workers, no run begins that
     /// would drop them, and gathering again stores them. Each line is stored once, also when the server
     /// is started again.
+    ///
+    /// What calls that are still under way record at the very moment at which a run begins belongs to
+    /// no run, and is dropped.
     pub fn results_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.results_file = Some(path.into());
         self
