@@ -99,15 +99,22 @@ mod mode {
     use std::io;
     use std::sync::OnceLock;
 
-    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+    use rustix::termios::{
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+    };
 
     static BEFORE: OnceLock<Termios> = OnceLock::new();
 
-    /// Remembers it.
+    /// Remembers it, and has keys that are pressed while no line is edited wait for the next one:
+    /// else the terminal would make lines of them itself, and an end of input, Ctrl-D, be lost.
     pub(super) fn keep() -> io::Result<()> {
-        let mode = tcgetattr(io::stdin())?;
+        let mut mode = tcgetattr(io::stdin())?;
         // A second console of a process finds what the first one found.
-        let _ = BEFORE.set(mode);
+        let _ = BEFORE.set(mode.clone());
+        mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+        mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(io::stdin(), OptionalActions::Now, &mode)?;
         Ok(())
     }
 
