@@ -6,6 +6,7 @@
 //! type is `Vec<u8>` or `Bytes`.
 
 use std::any::Any;
+use std::mem;
 
 use bincode::config::{Configuration, standard};
 use bytes::Bytes;
@@ -94,7 +95,9 @@ impl Decoder {
     pub(crate) fn bytes(&mut self) -> Result<Bytes, CodecError> {
         let length: u64 = self.take()?;
         match usize::try_from(length) {
-            Ok(length) if length <= self.0.len() => Ok(self.0.split_to(length)),
+            // The only handle of its memory, if this was: then it becomes a `Vec` without another.
+            Ok(length) if length == self.0.len() => Ok(mem::take(&mut self.0)),
+            Ok(length) if length < self.0.len() => Ok(self.0.split_to(length)),
             _ => Err(format!("a block of {length} bytes in {} bytes", self.0.len())),
         }
     }
@@ -170,6 +173,16 @@ mod tests {
         let message = encoded(&vec![1_u8; 100]);
         let block: Bytes = decode(message.clone()).unwrap();
         assert_eq!(block.as_ptr(), message[1..].as_ptr());
+    }
+
+    #[test]
+    fn a_block_that_is_the_last_of_its_message_becomes_a_value_in_the_same_memory() {
+        let mut message = bytes::BytesMut::with_capacity(9 + 100_000);
+        message.extend_from_slice(&encoded(&vec![1_u8; 100_000]));
+        let message = message.freeze();
+        let memory = message.as_ptr();
+        let block: Vec<u8> = decode(message).unwrap();
+        assert!(block.len() == 100_000 && block.as_ptr() == memory);
     }
 
     #[test]

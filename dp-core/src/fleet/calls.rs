@@ -22,7 +22,7 @@ use crate::proto::deadlines::Deadlines;
 use crate::proto::gather::{Gather, RawOutcome};
 use crate::sync::lock;
 use crate::system;
-use crate::wire::{Arrive, CallHead, Cancel, FRAME_HEAD, Release, Reply, Targets, Verdict};
+use crate::wire::{Arrive, Cancel, FRAME_HEAD, Release, Reply, Targets, Verdict};
 
 /// A call that has not been sent yet.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ enum PayloadNames {
 struct Answers {
     gather: Gather,
     waker: Option<Waker>,
+    /// Whether who waits wants each outcome as it comes, and not only all of them.
+    each: bool,
     /// Why the call is over for a worker, by position, where it gave no value.
     failed: HashMap<usize, String>,
 }
@@ -165,6 +167,7 @@ impl InFlight {
         let complete = answers.gather.poll_complete();
         if complete.is_none() {
             answers.waker = Some(waker.clone());
+            answers.each = false;
         }
         complete
     }
@@ -177,6 +180,7 @@ impl InFlight {
             None if answers.gather.is_complete() => Some(None),
             None => {
                 answers.waker = Some(waker.clone());
+                answers.each = true;
                 None
             }
         }
@@ -315,6 +319,7 @@ impl CallTable {
             answers: Mutex::new(Answers {
                 gather: Gather::new(request.audience.len()),
                 waker: None,
+                each: false,
                 failed: HashMap::new(),
             }),
             audience: request.audience.clone(),
@@ -554,7 +559,9 @@ impl CallTable {
         let failure = failed.then(|| self.failure(call, position, &outcome));
         let Some(filled) = answers.gather.handle_settled(position, outcome) else { return };
         if filled {
-            todo.wakers.extend(answers.waker.take());
+            if answers.each || answers.gather.is_complete() {
+                todo.wakers.extend(answers.waker.take());
+            }
             if let Some(failure) = failure {
                 self.keep_failure(failure);
             }
@@ -633,17 +640,12 @@ fn cancels(call: &InFlight, positions: &[usize]) -> Vec<(Arc<Conn>, u64, Vec<u32
     by_conn.into_values().map(|(conn, slots)| (conn, call.id, slots)).collect()
 }
 
-/// The frame of a call for a connection; or why the client would not take it.
-pub(crate) fn call_frame(
-    outbox: &Outbox,
-    head: &CallHead,
-    arguments: &Bytes,
-) -> Result<[Bytes; 2], CallError> {
-    let frame = head.to_frame(arguments.clone());
+/// Checks that the client takes a frame of this length.
+pub(crate) fn check_length(outbox: &Outbox, frame: &[Bytes; 2]) -> Result<(), CallError> {
     let size = frame.iter().map(Bytes::len).sum::<usize>() - (FRAME_HEAD - 1);
     let limit = outbox.peer_max_message();
-    if size > limit {
-        return Err(CallError::TooLarge { size, limit, setting: CLIENT_MAX_MESSAGE });
+    match size > limit {
+        true => Err(CallError::TooLarge { size, limit, setting: CLIENT_MAX_MESSAGE }),
+        false => Ok(()),
     }
-    Ok(frame)
 }

@@ -27,6 +27,8 @@ pub(crate) struct Conn {
     pub(crate) activity: Activity,
     /// Calls that each worker has not answered yet, by slot.
     in_flight: Vec<AtomicU32>,
+    /// The sum of that.
+    unanswered: AtomicUsize,
     /// The epoch of the roster positions that the client was last told.
     told: Mutex<u64>,
     /// What its workers wait for, by the number that the client gave it.
@@ -101,6 +103,7 @@ impl Conn {
             outbox,
             activity,
             in_flight,
+            unanswered: AtomicUsize::new(0),
             told,
             waits,
             server_call_bytes: AtomicUsize::new(0),
@@ -111,13 +114,14 @@ impl Conn {
         }
     }
 
-    /// Sends calls made from a roster of `epoch`, after the positions that the workers have in it
+    /// Sends a call to so many workers as `answers`, made from a roster of `epoch`, after the positions that the workers have in it
     /// if they were last told others. `false` if the connection is closed.
     pub(crate) fn send_call(
         &self,
         epoch: u64,
         indexes: &[u32],
         call: u64,
+        answers: usize,
         frames: Vec<CallFrame>,
     ) -> bool {
         let mut told = lock(&self.told);
@@ -125,19 +129,30 @@ impl Conn {
             *told = epoch;
             ServerMessage::positions(indexes)
         });
+        // Where nothing else is about to come, the way over the writer's thread is saved; where much
+        // is, that takes it together.
+        let alone = self.unanswered.load(Ordering::Relaxed) <= answers;
         // Pushed under the lock: no other call may come between the positions and these.
-        self.outbox.push_call(positions, call, frames)
+        let pushed = self.outbox.push_call(positions, call, frames);
+        drop(told);
+        match alone {
+            true => self.outbox.write_now(),
+            false => self.outbox.flush(),
+        }
+        pushed
     }
 
     pub(crate) fn handle_sent(&self, slot: u32) {
         if let Some(count) = self.in_flight.get(slot as usize) {
             count.fetch_add(1, Ordering::Relaxed);
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn handle_settled(&self, slot: u32) {
         if let Some(count) = self.in_flight.get(slot as usize) {
             count.fetch_sub(1, Ordering::Relaxed);
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

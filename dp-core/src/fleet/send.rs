@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::calls::{InFlight, MethodCall, Payload, Request, call_frame};
+use super::calls::{InFlight, MethodCall, Payload, Request, check_length};
 use super::conn::Conn;
 use super::core::Core;
 use super::roster::{Audience, Member};
@@ -38,11 +39,12 @@ impl Core {
             _ if request.postponed => self.send_one_by_one(&call, request),
             Audience::One(..) => self.send_member(&call, request, 0),
             Audience::All(roster) => {
+                let mut shared = None;
                 for part in &roster.parts {
                     let to = (roster.epoch, &*part.indexes, &*part.conn);
                     let members = |position: usize| (position, roster.members[position].slot);
                     let members: Vec<_> = part.positions().map(members).collect();
-                    self.send_to(to, &call, request, &members);
+                    self.send_to(to, &call, request, &members, &mut shared);
                 }
             }
         }
@@ -87,16 +89,18 @@ impl Core {
         let Some(member) = call.audience.members().get(position) else { return };
         let indexes = roster.part(member.conn.key).map(|part| &*part.indexes);
         let to = (roster.epoch, indexes.unwrap_or_default(), &*member.conn);
-        self.send_to(to, call, request, &[(position, member.slot)]);
+        self.send_to(to, call, request, &[(position, member.slot)], &mut None);
     }
 
-    /// Sends what a call has for the workers behind one connection.
+    /// Sends what a call has for the workers behind one connection. A frame that is for all behind
+    /// each of several connections is encoded once, and `shared`.
     fn send_to(
         &self,
         (epoch, indexes, conn): (u64, &[u32], &Conn),
         call: &InFlight,
         request: &Request,
         members: &[(usize, u32)],
+        shared: &mut Option<[Bytes; 2]>,
     ) {
         // What is sent later has less time left.
         let left = request.timeout.map(|all| all.saturating_sub(call.started.elapsed()));
@@ -109,14 +113,21 @@ impl Core {
             targets,
         };
         let queued = conn.outbox.unwritten();
-        let frame = |method: &MethodCall, targets, whom| {
+        let mut frame = |method: &MethodCall, targets, whom| {
             let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
             // The server counts on a reset once it has been asked for: it arrives in any case.
             let reset = method.method == system::RESET_RESULTS;
             if queued > self.limits.max_queued_bytes && !reset {
                 return Err(full(conn, queued, self.limits.max_queued_bytes));
             }
-            let parts = call_frame(&conn.outbox, &head(method, targets), arguments)?;
+            let parts = match (&mut *shared, &targets) {
+                (Some(parts), Targets::All) => parts.clone(),
+                (shared, Targets::All) => {
+                    shared.insert(head(method, targets).to_frame(arguments.clone())).clone()
+                }
+                _ => head(method, targets).to_frame(arguments.clone()),
+            };
+            check_length(&conn.outbox, &parts)?;
             Ok(CallFrame { targets: (!reset).then_some(whom), parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
@@ -146,7 +157,7 @@ impl Core {
                 }
             }
         }
-        if !frames.is_empty() && !conn.send_call(epoch, indexes, call.id, frames) {
+        if !frames.is_empty() && !conn.send_call(epoch, indexes, call.id, members.len(), frames) {
             let reason = format!("client {} is gone", conn.client);
             not_sent.push((positions().collect(), CallError::NotSent { reason }));
         }

@@ -152,12 +152,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Admitted<S> {
             interval: core.limits.heartbeat_interval.max(Duration::from_millis(1)),
             timeout: core.limits.heartbeat_timeout.max(Duration::from_millis(2)),
         };
-        let room = || {
-            if conn.outbox.unwritten_answers() > ANSWERS {
+        let (told, noted, of) = (core.clone(), activity.clone(), conn.clone());
+        // Gone, with what it holds, when the writing ends.
+        let room = move || {
+            if of.outbox.unwritten_answers() > ANSWERS {
                 // It is not read from at the moment, and takes what is written.
-                activity.note();
+                noted.note();
             }
-            core.room.notify_waiters();
+            told.room.notify_waiters();
         };
         joined.reason = crate::sync::select! {
             reason = read_messages(&core, &conn, &mut frames) => reason,

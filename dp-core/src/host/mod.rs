@@ -206,12 +206,18 @@ impl<W: DistributedWorker> Shared<W> {
         self.links.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a call from the connection behind `link`.
-    fn handle_call(self: &Arc<Self>, link: &Arc<Uplink>, head: CallHead, arguments: &Bytes) {
+    /// Takes a call from the connection behind `link`. The workers that have something to do now are
+    /// `ready`, for [`start`](Self::start).
+    fn handle_call(
+        self: &Arc<Self>,
+        link: &Arc<Uplink>,
+        head: CallHead,
+        arguments: &Bytes,
+        ready: &mut Vec<Arc<Slot<W>>>,
+    ) {
         // A deadline too far away for the clock is none.
         let deadline = head.timeout.map(std::time::Duration::from_micros);
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut ready = Vec::new();
         let queued = self.held.load(Ordering::Relaxed) + link.unwritten();
         let held = Held::new(&self.held, arguments.len());
         for slot in self.targets(&head.targets) {
@@ -277,9 +283,11 @@ impl<W: DistributedWorker> Shared<W> {
                     self.earlier.notify_one();
                 }
             }
-            ready.push(slot.clone());
+            // One that has several calls goes through them by itself.
+            if !ready.last().is_some_and(|last| Arc::ptr_eq(last, slot)) {
+                ready.push(slot.clone());
+            }
         }
-        self.start(link, ready);
     }
 
     /// Lets workers go on with their queues.
@@ -417,7 +425,7 @@ impl<W: DistributedWorker> Job for Batch<W> {
             }
         }
         // The replies of this batch leave together.
-        self.link.flush();
+        self.link.write_now();
     }
 
     fn stalled(self: Arc<Self>) {

@@ -188,14 +188,25 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
     link: &Arc<Uplink>,
     frames: &mut Frames<R>,
 ) -> Result<(), HostError> {
+    // Calls that came in one burst are started together, and their answers leave together.
+    let mut ready = Vec::new();
     loop {
+        if !frames.has_next() && !ready.is_empty() {
+            host.start(link, std::mem::take(&mut ready));
+        }
         let lost = |error: LinkError| HostError::Lost { reason: error.to_string() };
         let frame = frames.next().await.map_err(lost)?;
         let Some(frame) = frame else {
             return Err(HostError::Lost { reason: "connection closed".to_owned() });
         };
         match ServerMessage::parse(frame).map_err(|error| lost(error.into()))? {
-            ServerMessage::Call(head, arguments) => host.handle_call(link, head, &arguments),
+            ServerMessage::Call(head, arguments) => {
+                host.handle_call(link, head, &arguments, &mut ready);
+                if ready.is_empty() {
+                    // It is answered already.
+                    link.flush();
+                }
+            }
             ServerMessage::Cancel(cancel) => host.handle_cancel(link, &cancel),
             ServerMessage::Positions(positions) => host.handle_positions(&positions),
             ServerMessage::ServerReply(head, value) => link.handle_reply(head, value),

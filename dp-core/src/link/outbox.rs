@@ -1,12 +1,20 @@
 //! What waits to be written to one connection.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
 use std::mem;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
+use tokio::task::coop;
 
 use crate::sync::lock;
 use crate::wire::{ClientMessage, Reply};
@@ -16,6 +24,8 @@ const REPLIES_AT_ONCE: usize = 64 << 10;
 /// The writer takes no more than about so many bytes at a time: what it has taken cannot be
 /// withdrawn any more.
 const TAKEN_AT_ONCE: usize = 1 << 20;
+/// How many parts one vectored write names; more are of no use to the kernel.
+const PARTS_AT_ONCE: usize = 64;
 
 /// The queue between those who send, on any thread, and the one writer of a connection.
 ///
@@ -24,6 +34,7 @@ const TAKEN_AT_ONCE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
+    sink: Mutex<Option<Sink>>,
     wake: Notify,
     /// Bytes that were pushed and are not written yet.
     unwritten: AtomicUsize,
@@ -33,6 +44,45 @@ pub(crate) struct Outbox {
     written: AtomicU64,
     /// The longest frame that the other side takes.
     peer_max_message: usize,
+}
+
+/// Where it goes. Whoever has it locked writes, so that the order is that of the queue.
+struct Sink {
+    write: Box<dyn AsyncWrite + Send + Unpin>,
+    written: Box<dyn Fn() + Send>,
+    /// What was taken from the queue and is not written yet.
+    parts: VecDeque<Bytes>,
+    /// The writer waits for room, or has been asked to: nobody else writes.
+    blocked: bool,
+    /// Somebody else than the writer met this.
+    failed: Option<io::Error>,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("blocked", &self.blocked).finish_non_exhaustive()
+    }
+}
+
+/// The connection's direction that is written to is closed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Writing<'a>(&'a Outbox);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let sink = lock(&self.0.sink).take();
+        // Without the lock: what is closed is not this one's business.
+        drop(sink);
+    }
+}
+
+/// What there was to take.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    Some,
+    None,
+    /// Nothing, and there will be nothing any more.
+    Over,
 }
 
 /// A frame that waits, in its two parts, so that it is taken as a whole.
@@ -95,6 +145,7 @@ impl Outbox {
     pub(crate) fn new(peer_max_message: usize) -> Self {
         Self {
             queue: Mutex::default(),
+            sink: Mutex::new(None),
             wake: Notify::new(),
             unwritten: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
@@ -121,11 +172,14 @@ impl Outbox {
 
     /// Queues frames. `false` if the connection is closed.
     pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
-        self.push_as(false, frames.into_iter().map(Waiting::other))
+        let pushed = self.push_as(false, frames.into_iter().map(Waiting::other));
+        self.flush();
+        pushed
     }
 
     /// Queues the frames of a call, behind `first` if there is one. `false` if the connection is
-    /// closed.
+    /// closed. The writer is not told: whoever calls this goes on with
+    /// [`write_now`](Self::write_now) or [`flush`](Self::flush).
     pub(crate) fn push_call(
         &self,
         first: Option<Bytes>,
@@ -165,7 +219,9 @@ impl Outbox {
 
     /// Queues the answer to something that the other side asked.
     pub(crate) fn push_answer(&self, frames: impl IntoIterator<Item = Bytes>) -> bool {
-        self.push_as(true, frames.into_iter().map(Waiting::other))
+        let pushed = self.push_as(true, frames.into_iter().map(Waiting::other));
+        self.flush();
+        pushed
     }
 
     fn push_as(&self, answer: bool, frames: impl IntoIterator<Item = Waiting>) -> bool {
@@ -182,7 +238,6 @@ impl Outbox {
             self.answered.store(queue.pushed, Ordering::Relaxed);
         }
         drop(queue);
-        self.wake.notify_one();
         true
     }
 
@@ -210,7 +265,7 @@ impl Outbox {
         }
     }
 
-    /// Tells the writer of the replies that wait.
+    /// Tells the writer of what waits.
     pub(crate) fn flush(&self) {
         self.wake.notify_one();
     }
@@ -231,45 +286,141 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Waits until there is something to write, and takes a good deal of it; `false` once closed.
-    ///
-    /// # Cancel safety
-    /// Nothing is taken before it is returned. Only one task may call this.
-    pub(crate) async fn take(&self, into: &mut VecDeque<Bytes>) -> bool {
-        loop {
-            let (replies, estimated, finished) = {
-                let mut queue = lock(&self.queue);
-                if queue.closed {
-                    return false;
+    /// Waits until something was pushed.
+    pub(super) async fn pushed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes a good deal of what waits.
+    fn take(&self, into: &mut VecDeque<Bytes>) -> Taken {
+        let (replies, estimated, finished) = {
+            let mut queue = lock(&self.queue);
+            if queue.closed {
+                return Taken::Over;
+            }
+            let mut bytes = 0;
+            while bytes < TAKEN_AT_ONCE
+                && let Some(frame) = queue.frames.pop_front()
+            {
+                bytes += frame.len();
+                into.push_back(frame.head);
+                if !frame.body.is_empty() {
+                    into.push_back(frame.body);
                 }
-                let mut bytes = 0;
-                while bytes < TAKEN_AT_ONCE
-                    && let Some(frame) = queue.frames.pop_front()
-                {
-                    bytes += frame.len();
-                    into.push_back(frame.head);
-                    if !frame.body.is_empty() {
-                        into.push_back(frame.body);
+            }
+            let estimated = mem::take(&mut queue.reply_bytes);
+            (mem::take(&mut queue.replies), estimated, queue.finished)
+        };
+        if !replies.is_empty() {
+            // Encoded here, outside the lock, so that those who reply do not wait for it.
+            let frames = ClientMessage::replies(&replies, self.peer_max_message);
+            let bytes: usize = frames.iter().map(Bytes::len).sum();
+            self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+            self.unwritten.fetch_sub(estimated, Ordering::Relaxed);
+            into.extend(frames);
+        }
+        match finished {
+            _ if !into.is_empty() => Taken::Some,
+            true => Taken::Over,
+            false => Taken::None,
+        }
+    }
+
+    /// From now on what waits can be written to `write`, until what this gives is dropped, and
+    /// `write` with it; `written` is called after each write.
+    pub(super) fn begin_writing(
+        &self,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        written: impl Fn() + Send + 'static,
+    ) -> Writing<'_> {
+        *lock(&self.sink) = Some(Sink {
+            write: Box::new(write),
+            written: Box::new(written),
+            parts: VecDeque::new(),
+            blocked: false,
+            failed: None,
+        });
+        Writing(self)
+    }
+
+    /// Writes what waits here and now, as far as there is room for it; the writer does the rest, and
+    /// everything where it is at it already.
+    ///
+    /// Saves the way to another thread where nothing else is about to be sent. Where much is, each
+    /// part would take a write of its own.
+    pub(crate) fn write_now(&self) {
+        if let Ok(mut sink) = self.sink.try_lock()
+            && let Some(sink) = &mut *sink
+            && !sink.blocked
+        {
+            // That of the caller's task is for its own work, and too small for a thousand connections.
+            let unbudgeted = coop::unconstrained(poll_fn(|cx| self.poll_sink(sink, cx)));
+            match pin!(unbudgeted).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(ControlFlow::Continue(()))) => return,
+                Poll::Ready(Ok(ControlFlow::Break(()))) => {}
+                Poll::Ready(Err(error)) => sink.failed = Some(error),
+                Poll::Pending => sink.blocked = true,
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// The writer's turn: ready when nothing waits, with a break when nothing will any more.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<ControlFlow<()>>> {
+        match &mut *lock(&self.sink) {
+            Some(sink) => {
+                sink.failed.take().map_or(Ok(()), Err)?;
+                // Until it is through, it is the one to be told that there is room.
+                sink.blocked = true;
+                let polled = self.poll_sink(sink, cx);
+                sink.blocked = polled.is_pending();
+                polled
+            }
+            None => Poll::Ready(Ok(ControlFlow::Break(()))),
+        }
+    }
+
+    /// The writer's last turn.
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *lock(&self.sink) {
+            Some(sink) => Pin::new(&mut sink.write).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_sink(
+        &self,
+        sink: &mut Sink,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<ControlFlow<()>>> {
+        loop {
+            if sink.parts.is_empty() {
+                match self.take(&mut sink.parts) {
+                    Taken::Some => {}
+                    Taken::None => {
+                        ready!(Pin::new(&mut sink.write).poll_flush(cx))?;
+                        return Poll::Ready(Ok(ControlFlow::Continue(())));
+                    }
+                    Taken::Over => {
+                        ready!(Pin::new(&mut sink.write).poll_flush(cx))?;
+                        return Poll::Ready(Ok(ControlFlow::Break(())));
                     }
                 }
-                let estimated = mem::take(&mut queue.reply_bytes);
-                (mem::take(&mut queue.replies), estimated, queue.finished)
-            };
-            if !replies.is_empty() {
-                // Encoded here, outside the lock, so that those who reply do not wait for it.
-                let frames = ClientMessage::replies(&replies, self.peer_max_message);
-                let bytes: usize = frames.iter().map(Bytes::len).sum();
-                self.unwritten.fetch_add(bytes, Ordering::Relaxed);
-                self.unwritten.fetch_sub(estimated, Ordering::Relaxed);
-                into.extend(frames);
             }
-            if !into.is_empty() {
-                return true;
+            let mut slices = [IoSlice::new(&[]); PARTS_AT_ONCE];
+            let mut count = 0;
+            for (slice, part) in slices.iter_mut().zip(&sink.parts) {
+                *slice = IoSlice::new(part);
+                count += 1;
             }
-            if finished {
-                return false;
+            let write = Pin::new(&mut sink.write);
+            let bytes = ready!(write.poll_write_vectored(cx, &slices[..count]))?;
+            if bytes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.wake.notified().await;
+            advance(&mut sink.parts, bytes);
+            self.handle_written(bytes);
+            (sink.written)();
         }
     }
 
@@ -277,6 +428,18 @@ impl Outbox {
     pub(crate) fn handle_written(&self, bytes: usize) {
         self.unwritten.fetch_sub(bytes, Ordering::Relaxed);
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// Drops the first `bytes` bytes of `parts`, and parts that are empty.
+fn advance(parts: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while let Some(first) = parts.front_mut() {
+        if first.len() > bytes {
+            first.advance(bytes);
+            return;
+        }
+        bytes -= first.len();
+        parts.pop_front();
     }
 }
 
@@ -288,23 +451,23 @@ mod tests {
         Reply { call: 1, worker, elapsed: 0, result: Ok(Bytes::from_static(b"x")) }
     }
 
-    #[tokio::test]
-    async fn replies_that_wait_together_leave_in_one_frame() {
+    #[test]
+    fn replies_that_wait_together_leave_in_one_frame() {
         let outbox = Outbox::new(1 << 20);
         for worker in 0..100 {
             outbox.push_reply(reply(worker), false);
         }
         outbox.flush();
         let mut frames = VecDeque::new();
-        assert!(outbox.take(&mut frames).await);
+        assert_eq!(outbox.take(&mut frames), Taken::Some);
         assert_eq!(frames.len(), 1);
         assert_eq!(outbox.unwritten(), frames[0].len());
         outbox.handle_written(frames[0].len());
         assert_eq!(outbox.unwritten(), 0);
     }
 
-    #[tokio::test]
-    async fn what_nobody_waits_for_is_withdrawn_as_long_as_it_has_not_been_taken() {
+    #[test]
+    fn what_nobody_waits_for_is_withdrawn_as_long_as_it_has_not_been_taken() {
         let outbox = Outbox::new(1 << 20);
         let frame = |targets| CallFrame {
             targets: Some(targets),
@@ -321,43 +484,77 @@ mod tests {
         assert_eq!(outbox.unwritten(), 13 + 9);
 
         let mut parts = VecDeque::new();
-        assert!(outbox.take(&mut parts).await);
+        assert_eq!(outbox.take(&mut parts), Taken::Some);
         assert_eq!(Vec::from(parts).concat(), b"positionsheadarguments");
         assert_eq!(outbox.withdraw(2, &[0, 1, 2]), Vec::<u32>::new(), "it has been taken");
     }
 
-    #[tokio::test]
-    async fn a_writer_takes_whole_frames_and_not_all_at_once() {
+    #[test]
+    fn a_writer_takes_whole_frames_and_not_all_at_once() {
         let outbox = Outbox::new(1 << 20);
         let body = Bytes::from(vec![0; TAKEN_AT_ONCE]);
         let parts = || [Bytes::from_static(b"head"), body.clone()];
         let frame = |slot| CallFrame { targets: Some(CallTargets::One(slot)), parts: parts() };
         outbox.push_call(None, 1, (0..3).map(frame));
         let mut taken = VecDeque::new();
-        assert!(outbox.take(&mut taken).await);
+        assert_eq!(outbox.take(&mut taken), Taken::Some);
         assert_eq!(taken, parts());
         assert_eq!(outbox.withdraw(1, &[0, 1, 2]), [1, 2]);
     }
 
-    #[tokio::test]
-    async fn a_finished_outbox_is_written_to_its_end() {
+    #[test]
+    fn a_finished_outbox_is_written_to_its_end() {
         let outbox = Outbox::new(1 << 20);
         outbox.push([Bytes::from_static(b"last")]);
         outbox.finish();
         assert!(!outbox.push([Bytes::from_static(b"too late")]));
         let mut frames = VecDeque::new();
-        assert!(outbox.take(&mut frames).await);
+        assert_eq!(outbox.take(&mut frames), Taken::Some);
         assert_eq!(frames.len(), 1);
-        assert!(!outbox.take(&mut VecDeque::new()).await);
+        assert_eq!(outbox.take(&mut VecDeque::new()), Taken::Over);
     }
 
-    #[tokio::test]
-    async fn a_closed_outbox_takes_nothing_and_ends_its_writer() {
+    #[test]
+    fn a_closed_outbox_takes_nothing_and_ends_its_writer() {
         let outbox = Outbox::new(1 << 20);
         assert!(outbox.push([Bytes::from_static(b"a")]));
         outbox.close();
         assert!(!outbox.push([Bytes::from_static(b"b")]));
         outbox.push_reply(reply(0), true);
-        assert!(!outbox.take(&mut VecDeque::new()).await);
+        assert_eq!(outbox.take(&mut VecDeque::new()), Taken::Over);
+    }
+
+    #[tokio::test]
+    async fn who_sends_writes_what_there_is_room_for_and_the_writer_the_rest() {
+        let outbox = Outbox::new(1 << 20);
+        let (mut read, write) = tokio::io::duplex(100);
+        let frame = |length: usize| CallFrame {
+            targets: Some(CallTargets::One(0)),
+            parts: [Bytes::from(vec![1; length]), Bytes::new()],
+        };
+        let writer = crate::link::write_frames(write, &outbox, || ());
+        tokio::pin!(writer);
+        assert!(futures_util::poll!(&mut writer).is_pending());
+        outbox.push_call(None, 1, [frame(60)]);
+        outbox.write_now();
+        assert_eq!(outbox.unwritten(), 0);
+        outbox.push_call(None, 2, [frame(60)]);
+        outbox.write_now();
+        assert_eq!(outbox.unwritten(), 20);
+        // There is somebody before it.
+        outbox.push_call(None, 3, [frame(50)]);
+        outbox.write_now();
+        assert_eq!(outbox.unwritten(), 70);
+        let mut got = [0; 170];
+        tokio::select! {
+            result = &mut writer => panic!("the writer ended: {result:?}"),
+            result = tokio::io::AsyncReadExt::read_exact(&mut read, &mut got) => {
+                result.unwrap();
+            }
+        }
+        assert_eq!(outbox.unwritten(), 0);
+        outbox.push_call(None, 4, [frame(60)]);
+        outbox.write_now();
+        assert_eq!(outbox.unwritten(), 0, "the way is free again");
     }
 }

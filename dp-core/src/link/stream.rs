@@ -1,23 +1,22 @@
 //! Frames from and to a stream of bytes.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use futures_core::Stream;
+use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_util::codec::FramedRead;
-use tokio_util::codec::length_delimited::{LengthDelimitedCodec, LengthDelimitedCodecError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Outbox;
 use crate::error::io_reason;
 use crate::wire::{Preamble, PreambleError, WireError, is_tls};
 
-/// How many parts one vectored write names; more are of no use to the kernel.
-const PARTS_AT_ONCE: usize = 64;
+/// How many bytes the length before a frame has.
+const LENGTH: usize = size_of::<u32>();
 
 /// How a connection ends, other than by the peer closing it between two frames.
 #[derive(Debug, Error)]
@@ -55,29 +54,41 @@ pub(crate) async fn read_first<R: AsyncRead + Unpin>(
     Ok(bytes)
 }
 
+/// What is read goes here first: as large as the parts of a burst of small frames that are worth
+/// reading at once. One for each thread, not for each connection, of which thousands are idle.
+const SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
+}
+
 /// The frames that come in, each as its kind and body. A frame's length is checked before anything
 /// of it is buffered.
 #[derive(Debug)]
 pub(crate) struct Frames<R> {
-    framed: FramedRead<R, LengthDelimitedCodec>,
+    read: R,
+    /// What has come of frames that were not handed over yet. It has no memory of its own where nothing
+    /// is under way.
+    buffer: BytesMut,
+    limit: usize,
     setting: &'static str,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// `setting` is the name of the limit, for the error.
     pub(crate) fn new(read: R, limit: usize, setting: &'static str) -> Self {
-        let framed = LengthDelimitedCodec::builder()
-            .little_endian()
-            .length_field_type::<u32>()
-            .max_frame_length(limit)
-            .new_read(read);
-        Self { framed, setting }
+        Self { read, buffer: BytesMut::new(), limit, setting }
     }
 
     /// Changes the limit for the frames to come.
     pub(crate) fn set_limit(&mut self, limit: usize, setting: &'static str) {
-        self.framed.decoder_mut().set_max_frame_length(limit);
+        self.limit = limit;
         self.setting = setting;
+    }
+
+    /// Whether the next frame has come already.
+    pub(crate) fn has_next(&self) -> bool {
+        self.next_length().is_some_and(|length| self.buffer.len() - LENGTH >= length as usize)
     }
 
     /// The next frame; `None` when the peer has closed the connection after a whole one.
@@ -85,76 +96,88 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// # Cancel safety
     /// What was read of a frame stays in the buffer.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
-        let next = poll_fn(|cx| Pin::new(&mut self.framed).poll_next(cx)).await;
-        match next {
-            None => Ok(None),
-            Some(Ok(frame)) => Ok(Some(frame.freeze())),
-            Some(Err(error)) => Err(self.error(error)),
+        loop {
+            if let Some(frame) = self.take()? {
+                return Ok(Some(frame));
+            }
+            if poll_fn(|cx| self.poll_fill(cx)).await? == 0 {
+                return match self.buffer.is_empty() {
+                    true => Ok(None),
+                    false => Err(LinkError::Io(io::ErrorKind::UnexpectedEof.into())),
+                };
+            }
         }
     }
 
-    fn error(&self, error: io::Error) -> LinkError {
-        let inner = error.get_ref();
-        if inner.is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
-            let limit = self.framed.decoder().max_frame_length();
-            // The length that was refused still stands at the begin of the buffer.
-            let head = self.framed.read_buffer().first_chunk();
-            let size = head.map_or(u32::MAX, |head| u32::from_le_bytes(*head));
-            return LinkError::FrameTooLong { size, limit, setting: self.setting };
+    fn next_length(&self) -> Option<u32> {
+        self.buffer.first_chunk().map(|head| u32::from_le_bytes(*head))
+    }
+
+    /// Takes the next frame if it has come as a whole; otherwise makes room for it.
+    fn take(&mut self) -> Result<Option<Bytes>, LinkError> {
+        let Some(size) = self.next_length() else { return Ok(None) };
+        let (limit, setting) = (self.limit, self.setting);
+        let length = usize::try_from(size).ok().filter(|length| *length <= limit);
+        let length = length.ok_or(LinkError::FrameTooLong { size, limit, setting })?;
+        if self.buffer.len() < LENGTH + length {
+            self.buffer.reserve(LENGTH + length - self.buffer.len());
+            return Ok(None);
         }
-        // The framing's own words for an end in mid-frame.
-        if error.kind() == io::ErrorKind::Other && error.to_string().contains("bytes remaining") {
-            return LinkError::Io(io::ErrorKind::UnexpectedEof.into());
+        // The last one gets the memory as its own, so that a block that fills it can become the
+        // user's value as it is.
+        let mut frame = match self.buffer.len() == LENGTH + length {
+            true => mem::take(&mut self.buffer),
+            false => self.buffer.split_to(LENGTH + length),
+        };
+        frame.advance(LENGTH);
+        Ok(Some(frame.freeze()))
+    }
+
+    /// Reads what is there, once. How many bytes; 0 at the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.len() >= LENGTH {
+            // There is room for the rest of this frame: no detour for what is long.
+            return pin!(self.read.read_buf(&mut self.buffer)).poll(cx);
         }
-        LinkError::Io(error)
+        READ.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.read).poll_read(cx, &mut read))?;
+            self.put(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.buffer.is_empty() {
+            // No more than what is there: where a long frame begins, `take` makes room for it.
+            self.buffer = BytesMut::with_capacity(bytes.len());
+        }
+        self.buffer.extend_from_slice(bytes);
     }
 }
 
 /// Writes what comes into `outbox` until it is closed or, finished, written to its end; then it ends
 /// this direction of the connection. `written` is called after each write.
-pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
-    mut write: W,
+///
+/// Meanwhile those who send may write themselves, see [`Outbox::write_now`].
+pub(crate) async fn write_frames(
+    write: impl AsyncWrite + Send + Unpin + 'static,
     outbox: &Outbox,
-    mut written: impl FnMut(),
+    written: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
-    let mut parts = VecDeque::new();
-    while outbox.take(&mut parts).await {
-        while !parts.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PARTS_AT_ONCE];
-            let mut count = 0;
-            for (slice, part) in slices.iter_mut().zip(&parts) {
-                *slice = IoSlice::new(part);
-                count += 1;
-            }
-            let bytes = write.write_vectored(&slices[..count]).await?;
-            if bytes == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            advance(&mut parts, bytes);
-            outbox.handle_written(bytes);
-            written();
-        }
-        write.flush().await?;
+    let _writing = outbox.begin_writing(write, written);
+    while poll_fn(|cx| outbox.poll_write(cx)).await?.is_continue() {
+        outbox.pushed().await;
     }
     // Fails where the other side is gone already.
-    let _ = write.shutdown().await;
+    let _ = poll_fn(|cx| outbox.poll_shutdown(cx)).await;
     Ok(())
-}
-
-/// Drops the first `bytes` bytes of `parts`, and parts that are empty.
-fn advance(parts: &mut VecDeque<Bytes>, mut bytes: usize) {
-    while let Some(first) = parts.front_mut() {
-        if first.len() > bytes {
-            first.advance(bytes);
-            return;
-        }
-        bytes -= first.len();
-        parts.pop_front();
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[tokio::test]
@@ -165,7 +188,7 @@ mod tests {
             error.to_string(),
             "peer sent a frame of 2147483647 bytes, the limit is 1024 (max_message)"
         );
-        assert!(frames.framed.read_buffer().capacity() < 64 << 10);
+        assert!(frames.buffer.capacity() < 64 << 10);
     }
 
     #[tokio::test]
@@ -176,6 +199,29 @@ mod tests {
         let mut frames = Frames::new(&b"\x09\0\0\0ab"[..], 1024, "max_message");
         let error = frames.next().await.unwrap_err();
         assert_eq!(error.to_string(), "connection closed in mid-message");
+    }
+
+    #[tokio::test]
+    async fn frames_come_whole_however_they_are_cut_and_leave_no_memory_behind() {
+        let lengths = [0, 1, 3, 4, 5, 1_000, SCRATCH - 4, SCRATCH, SCRATCH + 1, 300_000, 7];
+        for pipe in [1, 3, 1_000, SCRATCH, 1 << 20] {
+            let (read, mut write) = tokio::io::duplex(pipe);
+            let writer = tokio::spawn(async move {
+                for (n, length) in lengths.into_iter().enumerate() {
+                    write.write_all(&(length as u32).to_le_bytes()).await.unwrap();
+                    write.write_all(&vec![n as u8; length]).await.unwrap();
+                }
+            });
+            let mut frames = Frames::new(read, 300_000, "max_message");
+            for (n, length) in lengths.into_iter().enumerate() {
+                let frame = frames.next().await.unwrap().unwrap();
+                assert!(frame.len() == length && frame.iter().all(|byte| *byte == n as u8));
+            }
+            assert!(!frames.has_next());
+            assert_eq!(frames.buffer.capacity(), 0);
+            assert!(frames.next().await.unwrap().is_none());
+            writer.await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -135,10 +135,17 @@ pub(crate) fn frame_with(kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     seal(buffer, 0)
 }
 
-/// A frame of a head, and of the bytes behind it, which are shared and not copied.
+/// Up to this length, what is behind a head is cheaper copied than written as a part of its own.
+const SMALL: usize = 1 << 10;
+
+/// A frame of a head, and of the bytes behind it, which are shared and not copied unless they are few.
 pub(crate) fn frame(kind: u8, head: impl FnOnce(&mut Vec<u8>), shared: Bytes) -> [Bytes; 2] {
     let mut buffer = vec![0, 0, 0, 0, kind];
     head(&mut buffer);
+    if shared.len() <= SMALL {
+        buffer.extend_from_slice(&shared);
+        return [seal(buffer, 0), Bytes::new()];
+    }
     [seal(buffer, shared.len()), shared]
 }
 
@@ -193,9 +200,13 @@ mod tests {
 
     #[test]
     fn a_frame_counts_its_kind_and_both_parts_of_its_body() {
-        let [head, shared] = frame(7, |head| head.extend(b"ab"), Bytes::from_static(b"cde"));
-        assert_eq!(&head[..], b"\x06\0\0\0\x07ab");
-        assert_eq!(&shared[..], b"cde");
+        let behind = Bytes::from_static(&[1; SMALL + 1]);
+        let [head, shared] = frame(7, |head| head.extend(b"ab"), behind.clone());
+        assert_eq!(&head[..], b"\x04\x04\0\0\x07ab");
+        assert_eq!(shared, behind);
+        let [whole, none] = frame(7, |head| head.extend(b"ab"), Bytes::from_static(b"cde"));
+        assert_eq!(&whole[..], b"\x06\0\0\0\x07abcde");
+        assert!(none.is_empty());
         assert_eq!(&frame_with(7, |body| body.push(1))[..], b"\x02\0\0\0\x07\x01");
     }
 }

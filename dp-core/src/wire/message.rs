@@ -397,17 +397,34 @@ impl Reply {
     }
 }
 
+/// Up to this length an answer's value is copied into a frame with others.
+const COPIED: usize = 16 << 10;
+
 impl ClientMessage {
     /// Encodes replies into as few frames as the server's limit allows. No single reply may exceed
     /// it: whoever made them has checked.
+    ///
+    /// The value of a long one is not copied: these are the frames' parts, in order.
     pub(crate) fn replies(replies: &[Reply], max_message: usize) -> Vec<Bytes> {
         let mut frames = Vec::new();
         let mut rest = replies;
-        while !rest.is_empty() {
+        while let Some(first) = rest.first() {
+            if let Some(value) = first.result.as_ref().ok().filter(|value| value.len() > COPIED) {
+                let Reply { call, worker, elapsed, .. } = *first;
+                let head = ReplyHead { call, worker, elapsed, status: Status::Value };
+                let head = |body: &mut Vec<u8>| {
+                    encode(&head, body);
+                    encode(&(value.len() as u64), body);
+                };
+                frames.extend(frame(from_client::REPLIES, head, value.clone()));
+                rest = &rest[1..];
+                continue;
+            }
             let mut bytes = FRAME_HEAD;
             let fits = rest.iter().take_while(|reply| {
                 bytes += reply.encoded_len();
-                bytes <= max_message
+                let short = reply.result.as_ref().map_or(0, Bytes::len) <= COPIED;
+                bytes <= max_message && short
             });
             let (now, later) = rest.split_at(fits.count().max(1));
             rest = later;
