@@ -114,8 +114,8 @@ impl Conn {
         }
     }
 
-    /// Sends a call to so many workers as `answers`, made from a roster of `epoch`, after the positions that the workers have in it
-    /// if they were last told others. `false` if the connection is closed.
+    /// Sends a call to `answers` workers, made from a roster of `epoch`, after the positions that the
+    /// workers have in it if they were last told others. `false` if the connection is closed.
     pub(crate) fn send_call(
         &self,
         epoch: u64,
