@@ -14,7 +14,10 @@ pub use crate::fleet::{
     FleetEvent, FrequencyError, MapStatus, Peer, Running, ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
+#[doc(hidden)]
+pub use crate::in_process::in_process_over;
 pub use crate::limits::Limits;
+pub use crate::link::Transport;
 pub use crate::record::WorkerRecord;
 
 /// Gathers what the workers have recorded, as [`Group::gather_results`] does, with how much of it some

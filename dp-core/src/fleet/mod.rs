@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
@@ -29,6 +28,7 @@ use crate::__private::ServerInvocation;
 use crate::Group;
 use crate::engine::Limits;
 use crate::id::{WorkerId, WorkerInfo};
+use crate::link::Transport;
 use crate::wire::{Refused, ServerMessage};
 use crate::worker::DistributedWorker;
 pub use barriers::{Awaited, BarrierStatus};
@@ -120,7 +120,7 @@ impl<W: DistributedWorker> Fleet<W> {
     /// [`engine::io`]: crate::engine::io
     pub async fn serve<S>(&self, stream: S, address: String) -> Result<Departure, ServeError>
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Transport,
     {
         Ok(self.admit(stream, &Peer::new(address)).await?.serve().await)
     }
@@ -131,7 +131,7 @@ impl<W: DistributedWorker> Fleet<W> {
     /// [`ServeError`] says why the peer did not join.
     pub async fn admit<S>(&self, stream: S, peer: &Peer) -> Result<Admitted<S>, ServeError>
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Transport,
     {
         serve::admit(self.core.clone(), stream, peer).await
     }
@@ -140,13 +140,13 @@ impl<W: DistributedWorker> Fleet<W> {
     pub(crate) fn serve_detached<S>(
         &self,
         stream: S,
-        address: String,
+        peer: Peer,
     ) -> impl Future<Output = Result<Departure, ServeError>> + Send + use<W, S>
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Transport,
     {
         let core = self.core.clone();
-        async move { Ok(serve::admit(core, stream, &Peer::new(address)).await?.serve().await) }
+        async move { Ok(serve::admit(core, stream, &peer).await?.serve().await) }
     }
 
     /// The broadcaster over whoever is there now. It does not keep the fleet's connections open.

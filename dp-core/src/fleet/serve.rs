@@ -15,7 +15,8 @@ use super::join::Refusal;
 use super::send::micros;
 use crate::barrier::MAX_TOKEN;
 use crate::link::{
-    Activity, Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames,
+    Activity, Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble,
+    write_frames,
 };
 use crate::wire::{
     ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Welcome, WireError,
@@ -120,7 +121,7 @@ pub(super) async fn admit<S>(
     peer: &Peer,
 ) -> Result<Admitted<S>, ServeError>
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Transport,
 {
     let (read, mut write) = tokio::io::split(stream);
     let read = Watched::new(read);
@@ -142,7 +143,7 @@ where
     Ok(Admitted { joined, frames, write, activity })
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Admitted<S> {
+impl<S: Transport> Admitted<S> {
     /// Serves the connection to its end: how the client left.
     pub async fn serve(self) -> Departure {
         let Self { mut joined, mut frames, write, activity } = self;

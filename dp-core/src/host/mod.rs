@@ -13,7 +13,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,6 +20,7 @@ use tokio::time::Instant;
 use crate::engine::Limits;
 use crate::executor::{Executor, Job, STALL};
 use crate::id::{WorkerId, WorkerInfo};
+use crate::link::Transport;
 use crate::proto::deadlines::Deadlines;
 use crate::sync::lock;
 use crate::system;
@@ -154,7 +154,7 @@ impl<W: DistributedWorker> Host<W> {
     /// [`engine::io`]: crate::engine::io
     pub async fn serve<S>(&self, stream: S, address: String) -> Result<(), HostError>
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Transport,
     {
         serve::serve(&self.0, stream, address).await
     }

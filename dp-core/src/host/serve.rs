@@ -11,7 +11,9 @@ use super::Shared;
 use super::task::Task;
 use super::uplink::Uplink;
 use crate::id::WorkerInfo;
-use crate::link::{Frames, Heartbeat, LinkError, Watched, keep_alive, read_preamble, write_frames};
+use crate::link::{
+    Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble, write_frames,
+};
 use crate::proto::handshake::prints;
 use crate::wire::{ClientMessage, Hello, Preamble, Refused, ServerMessage, Welcome};
 use crate::worker::DistributedWorker;
@@ -78,7 +80,7 @@ pub(super) async fn serve<W, S>(
 ) -> Result<(), HostError>
 where
     W: DistributedWorker,
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Transport,
 {
     let (read, mut write) = tokio::io::split(stream);
     let read = Watched::new(read);

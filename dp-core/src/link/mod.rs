@@ -4,12 +4,14 @@
 mod alive;
 mod outbox;
 mod stream;
+mod transport;
 
 pub(crate) use alive::{Activity, Heartbeat, Watched, keep_alive};
 pub(crate) use outbox::{CallFrame, CallTargets, Outbox};
 #[cfg(feature = "net")]
 pub(crate) use stream::read_first;
 pub(crate) use stream::{Frames, LinkError, read_preamble, write_frames};
+pub use transport::Transport;
 
 /// The size of the in-memory pipe that stands for a network, in bytes.
 pub(crate) const PIPE: usize = 256 << 10;

@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use dp_core::engine::{Fleet, Host, Limits, io as io_runtime};
 use dp_core::{CallError, Context, Executed, MasterWorker, distributed_worker};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+use super::serve;
+use crate::transport::{ClientEnd, connection};
 
 struct Worker(Arc<Semaphore>);
 
@@ -29,7 +32,7 @@ impl Worker {
 
 /// A connection from which nothing is read while `stuck` says so.
 struct Stuck {
-    stream: DuplexStream,
+    stream: ClientEnd,
     stuck: Arc<AtomicBool>,
 }
 
@@ -79,15 +82,14 @@ async fn pair(of_server: usize, of_client: usize) -> Pair {
         limits.max_queued_bytes = max_queued_bytes;
         limits
     };
-    let (server_end, client_end) = tokio::io::duplex(64 << 10);
+    let (server_end, peer, client_end) = connection().await;
     let (go_on, stuck) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
     let of_worker = go_on.clone();
     let host = Host::new("c1".to_owned(), 1, limits(of_client), Handle::current(), move |_| {
         Worker(of_worker.clone())
     });
     let fleet = Fleet::new(limits(of_server), (), Handle::current());
-    let serving = fleet.clone();
-    io_runtime().spawn(async move { serving.serve(server_end, "memory".to_owned()).await });
+    serve(&fleet, server_end, peer);
     let stream = Stuck { stream: client_end, stuck: stuck.clone() };
     io_runtime().spawn(async move { host.serve(stream, "memory".to_owned()).await });
     fleet.joined(1).await;

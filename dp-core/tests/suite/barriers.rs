@@ -1,5 +1,4 @@
 //! Workers that drive themselves: barriers, delays, calls to the server.
-#![allow(missing_docs, missing_debug_implementations)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,6 +7,8 @@ use std::time::{Duration, Instant};
 use dp_core::{
     BarrierError, CallError, Context, Executed, MasterWorker, WorkerInfo, distributed_worker,
 };
+
+use super::group_with;
 
 /// What the server hands out, and what it has seen.
 #[derive(Default)]
@@ -144,9 +145,8 @@ type Log = Arc<Mutex<Vec<(usize, String, Instant)>>>;
 fn crawlers(workers: usize, feed: Feed) -> (MasterWorker<Crawler>, Log) {
     let log = Log::default();
     let of_workers = log.clone();
-    let master = MasterWorker::<Crawler>::in_process_with(feed, workers, move |_info| Crawler {
-        log: of_workers.clone(),
-    });
+    let master =
+        group_with::<Crawler>(feed, workers, move |_info| Crawler { log: of_workers.clone() });
     (master, log)
 }
 

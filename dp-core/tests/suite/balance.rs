@@ -1,11 +1,12 @@
 //! Balanced work, quorums, staggered starts, metrics.
-#![allow(missing_docs, missing_debug_implementations)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dp_core::{CallError, Context, MasterWorker, WorkerId, distributed_worker};
+
+use super::group;
 
 struct Worker(Arc<Shared>);
 
@@ -72,7 +73,7 @@ impl Worker {
 fn workers(workers: usize) -> (MasterWorker<Worker>, Arc<Shared>) {
     let shared = Arc::<Shared>::default();
     let of_workers = shared.clone();
-    (MasterWorker::<Worker>::in_process(workers, move |_| Worker(of_workers.clone())), shared)
+    (group::<Worker>(workers, move |_| Worker(of_workers.clone())), shared)
 }
 
 fn id(text: &str) -> WorkerId {

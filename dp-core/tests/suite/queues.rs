@@ -1,11 +1,12 @@
 //! What went wrong once in the queues of workers, and must not again.
-#![allow(missing_docs, missing_debug_implementations)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dp_core::{BarrierError, Context, MasterWorker, distributed_worker};
+
+use super::group;
 
 #[derive(Default)]
 struct Shared {
@@ -99,7 +100,7 @@ impl Drop for Worker {
 fn workers(workers: usize) -> (MasterWorker<Worker>, Arc<Shared>) {
     let shared = Arc::<Shared>::default();
     let of_workers = shared.clone();
-    (MasterWorker::<Worker>::in_process(workers, move |_| Worker(of_workers.clone())), shared)
+    (group::<Worker>(workers, move |_| Worker(of_workers.clone())), shared)
 }
 
 const HANG: Duration = Duration::from_secs(30);
@@ -183,7 +184,7 @@ async fn a_call_that_built_the_worker_does_not_keep_it_to_itself() {
         }
     }
     let (shared, built) = (Arc::<Shared>::default(), AtomicUsize::new(0));
-    let master = MasterWorker::<Late>::in_process(1, move |_| {
+    let master = group::<Late>(1, move |_| {
         assert!(built.fetch_add(1, Ordering::SeqCst) > 0, "an expected panic");
         // Longer than a start may take before the queue is handed over.
         std::thread::sleep(Duration::from_millis(30));

@@ -1,5 +1,4 @@
 //! What calls and broadcasts do, in process: the same engines and the same bytes as over a network.
-#![allow(missing_docs, missing_debug_implementations)]
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +8,8 @@ use std::time::Duration;
 use dp_core::{CallError, Context, Executed, MasterWorker, Outcome, WorkerId, distributed_worker};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore};
+
+use super::group;
 
 /// What the methods of all workers of a test have in common.
 struct Shared {
@@ -183,7 +184,7 @@ fn subjects(workers: usize) -> (MasterWorker<Subject>, Arc<Shared>) {
         go_on: Notify::new(),
     });
     let of_workers = shared.clone();
-    let master = MasterWorker::<Subject>::in_process(workers, move |_info| {
+    let master = group::<Subject>(workers, move |_info| {
         of_workers.built.fetch_add(1, Ordering::SeqCst);
         Subject { shared: of_workers.clone(), value: 0 }
     });
@@ -318,7 +319,7 @@ async fn shared_calls_that_block_their_threads_overlap_too() {
             self.0.wait();
         }
     }
-    let master = MasterWorker::<Meeting>::in_process(2, |_| Meeting(Barrier::new(3)));
+    let master = group::<Meeting>(2, |_| Meeting(Barrier::new(3)));
     for _ in 0..3 {
         master.meet().detach().await;
     }
@@ -416,7 +417,7 @@ async fn a_constructor_that_panics_is_tried_again_and_told() {
         }
     }
     let built = AtomicUsize::new(0);
-    let master = MasterWorker::<Picky>::in_process(1, move |_| {
+    let master = group::<Picky>(1, move |_| {
         assert!(built.fetch_add(1, Ordering::SeqCst) >= 2, "an expected panic");
         Picky
     });
@@ -621,7 +622,7 @@ async fn when_the_last_handle_is_dropped_the_workers_are_dropped_too() {
     }
     let dropped = Arc::new(AtomicUsize::new(0));
     let of_workers = dropped.clone();
-    let master = MasterWorker::<Counted>::in_process(3, move |_| Counted(of_workers.clone()));
+    let master = group::<Counted>(3, move |_| Counted(of_workers.clone()));
     master.hello().await.unwrap();
     let last = master.workers()[0].clone();
     drop(master);
@@ -654,10 +655,10 @@ async fn a_run_that_fails_fails_whatever_its_result_is_called() {
             self.len()
         }
     }
-    let master = MasterWorker::<Renamed>::in_process(1, |_| Renamed);
+    let master = group::<Renamed>(1, |_| Renamed);
     let error = Renamed::run(&master).start().unwrap().await.unwrap_err();
     assert_eq!(error.to_string(), "no luck");
-    let master = MasterWorker::<Plain>::in_process(1, |_| Plain);
+    let master = group::<Plain>(1, |_| Plain);
     Plain::run(&master).start().unwrap().await.unwrap();
 }
 

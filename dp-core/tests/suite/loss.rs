@@ -1,4 +1,4 @@
-//! Clients that are lost: both engines over pipes in memory, one for each client.
+//! Clients that are lost: both engines, and a connection for each client.
 #![allow(missing_docs, missing_debug_implementations)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +10,9 @@ use dp_core::{CallError, Context, Executed, MasterWorker, distributed_worker};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+use super::serve;
+use crate::transport::connection;
 
 struct Worker(Arc<Shared>);
 
@@ -81,21 +84,20 @@ impl Cluster {
         let fleet = Fleet::new(Limits::default(), (), Handle::current());
         let mut cluster = Self { fleet, shared, clients: Vec::new() };
         for number in 1..=clients {
-            cluster.join(&format!("c{number}"));
+            cluster.join(&format!("c{number}")).await;
         }
         cluster.fleet.joined(clients).await;
         cluster
     }
 
-    fn join(&mut self, client: &str) {
-        let (server_end, client_end) = tokio::io::duplex(64 << 10);
+    async fn join(&mut self, client: &str) {
+        let (server_end, peer, client_end) = connection().await;
         let of_worker = self.shared.clone();
         let limits = Limits::default();
         let host = Host::new(client.to_owned(), 1, limits, Handle::current(), move |_| {
             Worker(of_worker.clone())
         });
-        let fleet = self.fleet.clone();
-        io().spawn(async move { fleet.serve(server_end, "memory".to_owned()).await });
+        serve(&self.fleet, server_end, peer);
         let serving = io().spawn(async move { host.serve(client_end, "memory".to_owned()).await });
         self.clients.push((client.to_owned(), serving));
     }
@@ -174,7 +176,7 @@ async fn what_a_lost_worker_had_told_of_its_record_is_not_lost() {
     waiting.abort();
 
     // Another of the same id begins with an empty record of its own; a reset drops both.
-    cluster.join("c1");
+    cluster.join("c1").await;
     cluster.left(2).await;
     assert_eq!(cluster.master().results().await.unwrap().len(), 2);
     cluster.master().reset_results().await.unwrap();
@@ -252,15 +254,14 @@ async fn a_kicked_client_is_told_and_gone() {
     assert!(matches!(error, HostError::Refused { .. }), "{error}");
 }
 
-/// Forwards both ways between two pipes until it is told to stop, as a cable does.
-fn cable(
+/// Forwards both ways between the connection and a pipe until it is told to stop, as a cable does.
+async fn cable(
     server: &Fleet<Worker>,
     plugged: tokio::sync::watch::Receiver<bool>,
 ) -> tokio::io::DuplexStream {
-    let (server_end, mut a) = tokio::io::duplex(64 << 10);
+    let (server_end, peer, mut a) = connection().await;
     let (mut b, client_end) = tokio::io::duplex(64 << 10);
-    let fleet = server.clone();
-    io().spawn(async move { fleet.serve(server_end, "memory".to_owned()).await });
+    serve(server, server_end, peer);
     io().spawn(async move {
         let mut plugged = plugged;
         let unplugged = async { plugged.wait_for(|plugged| !plugged).await.is_ok() };
@@ -301,7 +302,7 @@ async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_
     });
     let host = Arc::new(host);
     let (pull, plugged) = tokio::sync::watch::channel(true);
-    let stream = cable(&fleet, plugged);
+    let stream = cable(&fleet, plugged).await;
     let serving = host.clone();
     let serving = io().spawn(async move { serving.serve(stream, "memory".to_owned()).await });
     fleet.joined(1).await;
@@ -322,7 +323,7 @@ async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_
 
     // The same worker again: not built anew, and its record is still there.
     let (_plugged, plugged) = tokio::sync::watch::channel(true);
-    let stream = cable(&fleet, plugged);
+    let stream = cable(&fleet, plugged).await;
     let serving = host.clone();
     io().spawn(async move { serving.serve(stream, "memory".to_owned()).await });
     fleet.joined(1).await;
@@ -334,7 +335,7 @@ async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_
 
     // A connection of the same process takes the place of one that the server believes in.
     let (_plugged, plugged) = tokio::sync::watch::channel(true);
-    let stream = cable(&fleet, plugged);
+    let stream = cable(&fleet, plugged).await;
     let serving = host.clone();
     let mut events = fleet.events();
     io().spawn(async move { serving.serve(stream, "memory".to_owned()).await });
@@ -360,9 +361,8 @@ async fn a_busy_worker_is_never_taken_for_lost() {
         }
     }
     let fleet = Fleet::<Busy>::new(quick(), (), Handle::current());
-    let (server_end, client_end) = tokio::io::duplex(64 << 10);
-    let serving = fleet.clone();
-    io().spawn(async move { serving.serve(server_end, "memory".to_owned()).await });
+    let (server_end, peer, client_end) = connection().await;
+    serve(&fleet, server_end, peer);
     let limits = Limits::default();
     let host = Host::new("c1".to_owned(), 4, limits, Handle::current(), |_| Busy);
     io().spawn(async move { host.serve(client_end, "memory".to_owned()).await });
@@ -387,9 +387,8 @@ async fn clients_in_one_process_share_their_threads_and_nothing_else() {
     let first = Host::new("c1".to_owned(), 1, Limits::default(), Handle::current(), named);
     let second = first.beside("c2".to_owned(), 2, named);
     for host in [first, second] {
-        let (server_end, client_end) = tokio::io::duplex(64 << 10);
-        let fleet = fleet.clone();
-        io().spawn(async move { fleet.serve(server_end, "memory".to_owned()).await });
+        let (server_end, peer, client_end) = connection().await;
+        serve(&fleet, server_end, peer);
         io().spawn(async move { host.serve(client_end, "memory".to_owned()).await });
     }
     fleet.joined(3).await;
