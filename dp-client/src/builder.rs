@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dp_core::engine::Limits;
+use dp_core::net::address::DEFAULT_ADDRESS;
 use dp_core::net::{ClientGate, ClientTls, Token};
 use dp_core::{DistributedWorker, WorkerInfo};
 
-use crate::address::DEFAULT_ADDRESS;
 use crate::client::{Client, ClientError};
 
 /// Settings of a [`Client`] that is about to run; made by [`Client::builder`].
@@ -44,6 +44,8 @@ pub(crate) struct Security {
     /// This client's own certificate, and its key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
     pub(crate) tls_name: Option<String>,
+    /// Users of this machine whose processes may be the server behind a Unix socket.
+    pub(crate) users: Vec<u32>,
 }
 
 /// Where the shared secret is.
@@ -162,6 +164,10 @@ impl<W: DistributedWorker> ClientBuilder<W> {
 impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// Where the server is: `HOST:PORT`; default `127.0.0.1:8147`. What is left out (`lab`, `:9000`)
     /// is taken from the default.
+    ///
+    /// `unix:PATH` is a Unix socket of a server on this machine, which has to belong to the same user,
+    /// or to root, or to one that [`allow_uid`](Self::allow_uid) names. TLS is not used there; a
+    /// [`token`](Self::token) is.
     pub fn server(mut self, address: impl Into<String>) -> Self {
         self.settings.server = address.into();
         self
@@ -215,6 +221,13 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// [`tls_ca`](Self::tls_ca).
     pub fn tls_name(mut self, name: impl Into<String>) -> Self {
         self.settings.security.tls_name = Some(name.into());
+        self
+    }
+
+    /// A user, by number, whose process may be the server behind a Unix socket; may be given several
+    /// times. Default: only this client's own user, and root.
+    pub fn allow_uid(mut self, user: u32) -> Self {
+        self.settings.security.users.push(user);
         self
     }
 
@@ -292,8 +305,8 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`ClientError::InvalidId`], [`ClientError::NoWorkers`] and [`ClientError::NoTlsCa`] for settings
-    /// that make no sense, [`ClientError::Secret`] for a file that cannot be used,
+    /// [`ClientError::Address`], [`ClientError::InvalidId`], [`ClientError::NoWorkers`] and
+    /// [`ClientError::NoTlsCa`] for settings that make no sense, [`ClientError::Secret`] for a file that cannot be used,
     /// [`ClientError::NoRuntime`] outside of a tokio runtime: the workers' methods run on the one
     /// that this is called in, whatever its kind.
     pub fn build(self) -> Result<Client<W>, ClientError>

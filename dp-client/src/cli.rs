@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
+use dp_core::net::address::{Address, DEFAULT_ADDRESS};
 use dp_core::net::launch;
 use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::EnvFilter;
 
-use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{AfterLoss, ClientBuilder, Security, Settings, TokenSource};
 use crate::chain;
 
@@ -59,9 +59,10 @@ pub struct ClientArgs {
     ///
     /// What is left out is taken from the default: `lab`, `:9000` and `192.0.2.1` are fine. `auto` asks
     /// the launcher: Slurm's first host, or the first pod of an indexed job of Kubernetes, by the
-    /// headless service that DP_SERVICE names.
+    /// headless service that DP_SERVICE names. `unix:PATH` is the Unix socket of a server on this
+    /// machine that belongs to the same user, or to root.
     #[arg(
-        long, env = "DP_SERVER", value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS,
+        long, env = "DP_SERVER", value_name = "ADDR", default_value = DEFAULT_ADDRESS,
         value_parser = server
     )]
     pub server: String,
@@ -120,6 +121,20 @@ pub struct ClientArgs {
         help_heading = "Security"
     )]
     pub tls_name: Option<String>,
+
+    /// Take a server of this user behind a Unix socket, too; a number
+    ///
+    /// Otherwise it has to belong to this client's own user, or to root. May be given several times, or
+    /// with commas between.
+    #[arg(
+        long,
+        env = "DP_ALLOW_UID",
+        value_name = "UID",
+        value_delimiter = ',',
+        help_heading = "Security",
+        hide_short_help = true
+    )]
+    pub allow_uid: Vec<u32>,
 
     /// How long to keep trying to join, in seconds [default: for ever]
     #[arg(long, env = "DP_CONNECT_FOR", value_name = "SECONDS", value_parser = seconds)]
@@ -250,6 +265,7 @@ impl ClientArgs {
             tls_ca: self.tls_ca.clone(),
             identity: self.tls_cert.clone().zip(self.tls_key.clone()),
             tls_name: self.tls_name.clone(),
+            users: self.allow_uid.clone(),
         }
     }
 
@@ -358,6 +374,8 @@ Examples:
       CLIENT
   Sixteen workers for a server on another one:
       CLIENT --server lab.example --workers 16
+  For a server on this machine that listens at a Unix socket:
+      CLIENT --server unix:/tmp/lab.sock
   For a server that asks for a secret, which has stood in a file there:
       CLIENT --server lab.example --token-file token
   For one with TLS that asks for certificates, made by `SERVER certs keys --client c1`:
@@ -407,7 +425,7 @@ fn workers_of_server() -> String {
 fn server(text: &str) -> Result<String, String> {
     match text {
         "auto" => launch::server_address().map_err(|error| error.to_string()),
-        text => Ok(text.to_owned()),
+        text => text.parse::<Address>().map(|_| text.to_owned()).map_err(|error| error.to_string()),
     }
 }
 
@@ -471,6 +489,8 @@ mod tests {
         for (option, value, remedy) in [
             ("--workers", "0", "above 0"),
             ("--workers", "many", "above 0"),
+            ("--server", "lab:http", "`http`, is no number"),
+            ("--server", "unix:", "lacks the path"),
             ("--connect-for", "nan", "such as 2.5"),
             ("--max-message", "0", "such as 256"),
         ] {

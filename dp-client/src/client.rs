@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dp_core::engine::{self, Host, HostError};
+#[cfg(unix)]
+use dp_core::net::TrustedUsers;
+use dp_core::net::address::{self, Address, AddressError};
 use dp_core::net::launch::{Place, PlaceError};
-use dp_core::net::{ClientGate, ClientTls, GateError, SecretError};
+use dp_core::net::{ClientGate, ClientTls, GateError, SecretError, Secured, Socket};
 use dp_core::{DistributedWorker, InvalidId, WorkerId, WorkerInfo};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::address;
 use crate::builder::{AfterLoss, ClientBuilder, Settings};
 use crate::connect::{Attempts, Holder, connect};
 
@@ -44,11 +46,11 @@ use crate::connect::{Attempts, Holder, connect};
 /// ```
 pub struct Client<W: DistributedWorker> {
     id: WorkerId,
-    server: String,
+    server: Address,
     workers: usize,
     connect_for: Option<Duration>,
     after_loss: AfterLoss,
-    gate: ClientGate,
+    gate: Gate,
     handshake_timeout: Duration,
     host: Arc<Host<W>>,
 }
@@ -69,6 +71,7 @@ impl<W: DistributedWorker> Client<W> {
         if workers == 0 {
             return Err(ClientError::NoWorkers);
         }
+        let server: Address = server.parse()?;
         let gate = security.gate()?;
         // The server knows it by the name in its certificate.
         let proven = || gate.tls.as_ref().and_then(ClientTls::own_name).map(str::to_owned);
@@ -85,6 +88,7 @@ impl<W: DistributedWorker> Client<W> {
             // The longest id among the workers' must be one too.
             WorkerId::new(format!("{id}/{workers}"))?;
         }
+        let gate = Gate::new(&server, gate, security.users);
         let handshake_timeout = limits.handshake_timeout;
         let host = Arc::new(Host::new(id.to_string(), workers, limits, runtime, constructor));
         Ok(Self { id, server, workers, connect_for, after_loss, gate, handshake_timeout, host })
@@ -135,14 +139,14 @@ impl<W: DistributedWorker> Client<W> {
     }
 
     async fn serve(self) -> Result<(), ClientError> {
-        let Self { server, host, gate, .. } = self;
-        let server_host = address::host(&server);
+        let Self { server: address, host, gate, .. } = self;
+        let server = address.to_string();
         let mut attempts = Attempts::new(&server, self.connect_for, Instant::now());
         let mut holder = None;
         loop {
-            let (stream, address) = connect(&server, &mut attempts).await?;
+            let (stream, address) = connect(&address, &mut attempts).await?;
             tracing::debug!("connected to {address}");
-            let passing = timeout(self.handshake_timeout, gate.pass(stream, &server_host)).await;
+            let passing = timeout(self.handshake_timeout, gate.pass(stream)).await;
             let stream = match passing {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(GateError::Untrusted { reason })) => {
@@ -223,6 +227,47 @@ impl<W: DistributedWorker> fmt::Debug for Client<W> {
     }
 }
 
+/// How the server has to prove itself, and this client to it.
+#[derive(Debug)]
+struct Gate {
+    gate: ClientGate,
+    /// The name, or the IP address, that the server's certificate is for.
+    host: String,
+    /// Whose processes may be the server behind a Unix socket.
+    #[cfg(unix)]
+    users: Vec<u32>,
+}
+
+impl Gate {
+    fn new(server: &Address, gate: ClientGate, users: Vec<u32>) -> Self {
+        #[cfg(not(unix))]
+        let _ = users;
+        let (gate, host) = match server {
+            Address::Tcp(whole) => (gate, address::host(whole)),
+            // Nobody is on the way there.
+            _ => (gate.without_tls(), String::new()),
+        };
+        Self {
+            gate,
+            host,
+            #[cfg(unix)]
+            users,
+        }
+    }
+
+    async fn pass(&self, socket: Socket) -> Result<Secured<Socket>, GateError> {
+        #[cfg(unix)]
+        if let Socket::Unix(stream) = &socket {
+            let users = TrustedUsers::new(&self.users).map_err(|source| GateError::Ended {
+                stage: "the look at who this process belongs to",
+                source,
+            })?;
+            users.check(stream)?;
+        }
+        self.gate.pass(socket, &self.host).await
+    }
+}
+
 /// The name of a worker's type as a part of an id.
 fn type_name(worker: &str) -> String {
     worker.split('<').next().unwrap_or_default().to_lowercase()
@@ -260,6 +305,9 @@ pub enum ClientError {
     /// A client hosts at least one worker.
     #[error("a client hosts at least one worker: `workers` is 0")]
     NoWorkers,
+    /// The server's address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The id cannot be one.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),

@@ -5,10 +5,11 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use dp_core::net::Socket;
+use dp_core::net::address::Address;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use crate::address;
 use crate::client::ClientError;
 
 /// How long an attempt may take when the time for trying is up.
@@ -24,32 +25,50 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to `server`, and the address that it goes to. Tries until it has one.
 pub(crate) async fn connect(
-    server: &str,
+    server: &Address,
     attempts: &mut Attempts,
-) -> Result<(TcpStream, String), ClientError> {
-    let whole = address::complete(server);
+) -> Result<(Socket, String), ClientError> {
     loop {
         // The last attempt needs a moment, too.
         let limit = attempts.remaining().map(|remaining| remaining.max(LAST_ATTEMPT));
-        match within(limit, try_once(&whole)).await {
+        match within(limit, try_once(server)).await {
             Ok((stream, address)) => return Ok((stream, address)),
+            Err(error) if is_about_users(server, &error) => {
+                let reason = format!(
+                    "{error}: its socket is for another user; run both as one user, or allow this \
+                     one with --allow-uid of the server"
+                );
+                return Err(ClientError::Untrusted { server: server.to_string(), reason });
+            }
             Err(error) => attempts.failed(error).await?,
         }
     }
 }
 
+/// Whether the system keeps this process from a Unix socket, which does not pass.
+fn is_about_users(server: &Address, error: &io::Error) -> bool {
+    matches!(server, Address::Unix(_)) && error.kind() == io::ErrorKind::PermissionDenied
+}
+
+async fn try_once(server: &Address) -> io::Result<(Socket, String)> {
+    match server {
+        Address::Tcp(whole) => try_tcp(whole).await,
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            Ok((stream.into(), server.to_string()))
+        }
+        // Refused where it was parsed.
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// Tries each address that `server` stands for.
-async fn try_once(server: &str) -> io::Result<(TcpStream, String)> {
+async fn try_tcp(server: &str) -> io::Result<(Socket, String)> {
     let mut failure = None;
     for address in lookup_host(server).await? {
         match within(Some(CONNECT_TIMEOUT), TcpStream::connect(address)).await {
-            Ok(stream) => {
-                // A reply must not wait for the acknowledgement of the one before it.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!("{address}: cannot set TCP_NODELAY: {error}");
-                }
-                return Ok((stream, address.to_string()));
-            }
+            Ok(stream) => return Ok((stream.into(), address.to_string())),
             Err(error) => {
                 tracing::debug!("{address}: {error}");
                 failure.get_or_insert(error);
@@ -238,7 +257,7 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let limit = Duration::from_millis(200);
         let mut attempts = Attempts::new("lab", Some(limit), Instant::now());
-        let error = connect(&free.to_string(), &mut attempts).await.unwrap_err();
+        let error = connect(&Address::Tcp(free.to_string()), &mut attempts).await.unwrap_err();
         let ClientError::NotReached { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
     }
@@ -248,7 +267,9 @@ mod tests {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let connecting = tokio::spawn(async move {
             let mut attempts = Attempts::new("lab", None, Instant::now());
-            connect(&address.to_string(), &mut attempts).await.map(|(_, address)| address)
+            connect(&Address::Tcp(address.to_string()), &mut attempts)
+                .await
+                .map(|(_, address)| address)
         });
         sleep(Duration::from_millis(100)).await;
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();

@@ -42,9 +42,10 @@ mod cli;
 mod client;
 mod connect;
 
-use dp_core::net::{address, chain};
+use dp_core::net::chain;
 
 pub use builder::{ClientBuilder, Constructor, DefaultConstructor, Given};
 pub use cli::{ClientArgs, main};
 pub use client::{Client, ClientError};
+pub use dp_core::net::address::AddressError;
 pub use dp_core::net::{SecretError, Token};

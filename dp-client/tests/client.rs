@@ -47,6 +47,24 @@ async fn it_runs_until_the_server_says_quit() {
     soon("the end of the client", client).await.unwrap().unwrap();
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn it_comes_over_a_unix_socket_also_where_nothing_else_is_listened_to() {
+    let path = std::env::temp_dir().join(format!("dp-client-{}.sock", std::process::id()));
+    let address = format!("unix:{}", path.display());
+    let server = Server::<Greeter>::builder().bind(&address).start().await.unwrap();
+    assert_eq!((server.local_addr().port(), server.addresses().len()), (0, 1));
+    assert_eq!(server.addresses()[0].to_string(), address);
+    let client = tokio::spawn(Client::<Greeter>::builder().server(&address).id("c1").run());
+    let master = soon("ready", server.ready()).await.unwrap();
+    assert_eq!(master.greet("Ada").await.unwrap().into_values(), ["c1 of  greets Ada"]);
+    server.shutdown().await.unwrap();
+    soon("the end of the client", client).await.unwrap().unwrap();
+    assert!(!path.exists());
+    let second = Server::<Greeter>::builder().bind("127.0.0.1:0").bind_also(&address).start().await;
+    assert_eq!(second.unwrap().addresses().len(), 2);
+}
+
 #[tokio::test]
 async fn several_workers_share_a_connection_and_a_constructor() {
     let server = server(3).await;

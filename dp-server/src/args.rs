@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
+use dp_core::net::address::{Address, DEFAULT_ADDRESS};
 use dp_core::net::launch;
 
-use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
@@ -54,9 +54,14 @@ pub struct ServerArgs {
     /// Where to listen; port 0 takes a free one, said on standard error
     ///
     /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. An address that
-    /// other machines reach needs a token, or TLS, or --insecure.
-    #[arg(long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS)]
-    pub bind: String,
+    /// other machines reach needs a token, or TLS, or --insecure. `unix:PATH` is a Unix socket, for
+    /// clients of the same user, and of root, on this machine. May be given several times, or with
+    /// commas between.
+    #[arg(
+        long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS,
+        value_delimiter = ',', value_parser = address
+    )]
+    pub bind: Vec<String>,
 
     /// How many workers make it ready to run; `auto` asks the launcher
     ///
@@ -115,6 +120,20 @@ pub struct ServerArgs {
         help_heading = "Security"
     )]
     pub insecure: bool,
+
+    /// Let clients of this user connect to Unix sockets, too; a number
+    ///
+    /// Otherwise only those of the server's own user, and of root, may. May be given several times, or
+    /// with commas between.
+    #[arg(
+        long,
+        env = "DP_ALLOW_UID",
+        value_name = "UID",
+        value_delimiter = ',',
+        help_heading = "Security",
+        hide_short_help = true
+    )]
+    pub allow_uid: Vec<u32>,
 
     /// How the console writes
     #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
@@ -352,8 +371,13 @@ impl ServerArgs {
             key: key.clone(),
             client_ca: self.tls_client_ca.clone(),
         });
-        Security { token, tls, insecure: self.insecure }
+        Security { token, tls, insecure: self.insecure, users: self.allow_uid.clone() }
     }
+}
+
+/// One that can be listened on, as far as its text says.
+fn address(text: &str) -> Result<String, String> {
+    text.parse::<Address>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn workers(text: &str) -> Result<usize, String> {

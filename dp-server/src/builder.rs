@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use dp_core::DistributedWorker;
 use dp_core::engine::{Fleet, FrequencyError, Limits};
+use dp_core::net::address::{AddressError, DEFAULT_ADDRESS};
 use dp_core::net::{SecretError, ServerGate, ServerTls, Token};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use crate::address::DEFAULT_ADDRESS;
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
 use crate::listen::Listening;
@@ -40,7 +40,7 @@ pub struct ServerBuilder<W, S = NoState> {
 /// Everything that can be set, but for the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) bind: String,
+    pub(crate) bind: Vec<String>,
     pub(crate) workers: usize,
     pub(crate) frequency: Option<f64>,
     pub(crate) output: OutputFormat,
@@ -64,6 +64,8 @@ pub(crate) struct Security {
     pub(crate) tls: Option<TlsFiles>,
     /// Strangers may join from other machines.
     pub(crate) insecure: bool,
+    /// Users of this machine whose processes may join over a Unix socket.
+    pub(crate) users: Vec<u32>,
 }
 
 /// Where the shared secret is.
@@ -101,7 +103,7 @@ impl Security {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            bind: DEFAULT_ADDRESS.to_owned(),
+            bind: vec![DEFAULT_ADDRESS.to_owned()],
             workers: 1,
             frequency: None,
             output: OutputFormat::Text,
@@ -194,8 +196,30 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// Where to listen: `HOST:PORT`; default `127.0.0.1:8147`. What is left out (`:0`, `lab`) is
     /// taken from the default. Port 0 is a free one that the system picks, see
     /// [`Server::local_addr`]. A name is listened to on every address that it stands for.
+    ///
+    /// `unix:PATH` is a Unix socket, for clients on this machine that belong to the same user, or to
+    /// root, or to one that [`allow_uid`](Self::allow_uid) names. Its file is readable by them alone,
+    /// replaces one that a server has left which was killed, and is removed when the server stops to
+    /// listen. TLS is not used there; a [`token`](Self::token) is.
+    ///
+    /// It takes the place of what was given before; [`bind_also`](Self::bind_also) adds to it.
     pub fn bind(mut self, address: impl Into<String>) -> Self {
-        self.settings.bind = address.into();
+        self.settings.bind = vec![address.into()];
+        self
+    }
+
+    /// One more address to listen on, as for [`bind`](Self::bind), beside those given before, or the
+    /// default.
+    pub fn bind_also(mut self, address: impl Into<String>) -> Self {
+        self.settings.bind.push(address.into());
+        self
+    }
+
+    /// A user, by number, whose processes may connect to the Unix sockets that are
+    /// [listened](Self::bind) at; may be given several times. Default: only those of the server's own
+    /// user, and of root.
+    pub fn allow_uid(mut self, user: u32) -> Self {
+        self.settings.security.users.push(user);
         self
     }
 
@@ -471,6 +495,34 @@ pub enum StartError {
     /// [`ServerBuilder::start`] was called outside of a tokio runtime.
     #[error("a server needs a tokio runtime: call `start()` within one")]
     NoRuntime,
+    /// An address to listen on is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Somebody listens at that Unix socket already.
+    #[error(
+        "cannot listen on unix:{}: another program does; stop it, or choose another path", path.display()
+    )]
+    SocketTaken {
+        /// The socket's file.
+        path: PathBuf,
+    },
+    /// There is another file where a Unix socket is to be. It is left alone.
+    #[error(
+        "cannot listen on unix:{}: there is a file of another kind; remove it, or choose another \
+         path", path.display()
+    )]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system does not let us listen at that Unix socket.
+    #[error("cannot listen on unix:{}", path.display())]
+    Socket {
+        /// The socket's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The host name in the address could not be looked up.
     #[error("cannot find the address of `{bind}`")]
     Resolve {

@@ -171,6 +171,8 @@ const EXAMPLES: &str = "\
 Examples:
   Wait for four workers on this machine:
       SERVER --workers 4
+  Listen at a Unix socket, for clients of the same user, and for this machine over TCP:
+      SERVER --bind unix:/tmp/lab.sock --bind 127.0.0.1
   Let clients on other machines join that have the same secret:
       openssl rand -hex 32 > token
       SERVER --bind 0.0.0.0 --workers 40 --token-file token
@@ -257,7 +259,7 @@ mod tests {
             "0.5",
         ])
         .unwrap();
-        assert_eq!((args.bind.as_str(), args.workers), (":0", 4));
+        assert_eq!((args.bind, args.workers), (vec![":0".to_owned()], 4));
         assert_eq!((args.frequency, args.output), (Some(2.5), OutputFormat::Json));
         assert_eq!((args.verbose, args.max_message), (2, Some(2 * MIB)));
         assert_eq!(args.handshake_timeout, Some(Duration::from_millis(500)));
@@ -273,6 +275,8 @@ mod tests {
             ("--max-message", "0", "such as 256"),
             ("--max-message", "99999999999999999", "such as 256"),
             ("--output", "xml", "text, json"),
+            ("--bind", "lab:http", "`http`, is no number"),
+            ("--bind", "127.0.0.1:0,unix:", "lacks the path"),
             ("--report", "run.xlsx", "use one of .json, .csv, .html, .hlog"),
         ] {
             let error = parsed(&[&format!("{option}={value}")]).unwrap_err().to_string();

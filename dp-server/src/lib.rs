@@ -44,6 +44,8 @@
 //!
 //! The console's commands and its output, as text and as JSON, are described at [`console`].
 //!
+//! Clients on the server's own machine may come over a Unix socket, see [`ServerBuilder::bind`].
+//!
 //! A server that other machines reach asks them for a proof: a shared secret, see
 //! [`ServerBuilder::token`], or certificates, see [`ServerBuilder::tls`] and `SERVER certs --help`.
 
@@ -70,6 +72,8 @@ mod store;
 mod terminal;
 mod time;
 mod traffic;
+#[cfg(unix)]
+mod unix;
 
 use dp_core::net::{address, chain};
 
@@ -77,6 +81,7 @@ pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};
 pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
+pub use dp_core::net::address::{Address, AddressError};
 pub use dp_core::net::{SecretError, Token};
 pub use export::{ReportFile, SaveError};
 pub use report::{FailedRun, Report, WorkerEnd, WorkerOutcome};

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use dp_core::DistributedWorker;
 use dp_core::engine::{self, Departure, Fleet, Peer};
-use dp_core::net::ServerGate;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use dp_core::net::address::Address;
+use dp_core::net::{GateError, ServerGate, Socket};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::address;
 use crate::builder::{Settings, StartError};
 use crate::traffic::{Counted, Traffic};
+#[cfg(unix)]
+use crate::unix;
 
 /// Connections beyond the cap on clients that are let in far enough to be told why they can't join.
 const SPARE_CONNECTIONS: usize = 64;
@@ -28,7 +30,9 @@ const BACKLOG: u32 = 4096;
 /// A server that listens. Dropping it closes the listener and every connection.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
+    /// The first one over TCP.
+    tcp: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     /// One for each listener; each owns the connections that it has accepted.
     tasks: JoinSet<()>,
@@ -40,15 +44,17 @@ impl Listening {
         fleet: &Fleet<W>,
         traffic: Arc<Traffic>,
     ) -> Result<Self, StartError> {
-        let bind = settings.bind.clone();
         let gate = settings.security.gate()?;
         let open_to_all = gate.token.is_none() && gate.tls.is_none() && !settings.security.insecure;
+        let (bind, users) = (settings.bind.clone(), settings.security.users.clone());
         // A socket belongs to the runtime in which it was made.
-        let opened = engine::io().spawn(async move { open(&bind, open_to_all).await }).await;
+        let opened =
+            engine::io().spawn(async move { open(&bind, &users, open_to_all).await }).await;
         let listeners = opened.unwrap_or(Err(StartError::NoRuntime))?;
+        let tcp = || listeners.iter().filter_map(Listener::tcp);
         if gate.token.is_none()
             && gate.tls.as_ref().is_some_and(|tls| !tls.is_mutual())
-            && listeners.iter().any(|(address, _)| !address.ip().is_loopback())
+            && tcp().any(|address| !address.ip().is_loopback())
         {
             tracing::warn!(
                 "TLS proves this server to its clients, and nothing to it: whoever reaches it can \
@@ -66,19 +72,25 @@ impl Listening {
             handshake_timeout: settings.limits.handshake_timeout,
         };
         let door = Arc::new(Door { gate, fleet: fleet.clone(), bounds, traffic });
-        let (mut addresses, mut tasks) = (Vec::new(), JoinSet::new());
-        for (address, listener) in listeners {
+        let (tcp, mut addresses, mut tasks) = (tcp().next(), Vec::new(), JoinSet::new());
+        for listener in listeners {
+            let address = listener.address();
             tracing::info!("listening on {address}");
             let task = accept(listener, Arc::clone(&door), stopped.clone());
             tasks.spawn_on(task, engine::io());
             addresses.push(address);
         }
-        Ok(Self { addresses, stop, tasks })
+        Ok(Self { addresses, tcp, stop, tasks })
     }
 
-    /// The first of the addresses, which is never missing.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.addresses[0]
+    /// All of them, at least one.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The first one over TCP, if there is one.
+    pub(crate) fn tcp(&self) -> Option<SocketAddr> {
+        self.tcp
     }
 
     /// Closes the listeners, very soon; connections stay.
@@ -119,13 +131,86 @@ struct Door<W: DistributedWorker> {
     traffic: Arc<Traffic>,
 }
 
-/// Listens on every address that `bind` stands for. One that is `open_to_all` must be this machine's
-/// own.
-async fn open(bind: &str, open_to_all: bool) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
-    open_at(bind, address::complete(bind), open_to_all).await
+/// Where connections come from.
+#[derive(Debug)]
+enum Listener {
+    Tcp(SocketAddr, TcpListener),
+    #[cfg(unix)]
+    Unix(unix::Listener),
 }
 
-/// The same where what `bind` leaves out has been added already.
+impl Listener {
+    fn address(&self) -> Address {
+        match self {
+            Self::Tcp(address, _) => Address::Tcp(address.to_string()),
+            #[cfg(unix)]
+            Self::Unix(listener) => Address::Unix(listener.path().to_owned()),
+        }
+    }
+
+    fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address, _) => Some(*address),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The next connection, and who it is; or why that one is not let in.
+    async fn accept(&self) -> io::Result<(Socket, Result<String, GateError>)> {
+        match self {
+            Self::Tcp(_, listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((stream.into(), Ok(peer.to_string())))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.accept().await,
+        }
+    }
+}
+
+/// Listens on every address that each of `bind` stands for. Those over TCP must be this machine's own
+/// if they are `open_to_all`; at those of Unix sockets processes of `users` may connect, too.
+async fn open(
+    bind: &[String],
+    users: &[u32],
+    open_to_all: bool,
+) -> Result<Vec<Listener>, StartError> {
+    #[cfg(not(unix))]
+    let _ = users;
+    // All are looked at before the first is listened to.
+    let asked = bind.iter().map(|bind| bind.parse().map_err(StartError::Address));
+    let asked = asked.collect::<Result<Vec<Address>, _>>()?;
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (at, (bind, address)) in bind.iter().zip(&asked).enumerate() {
+        if asked[..at].contains(address) && !bind.ends_with(":0") {
+            continue;
+        }
+        match address {
+            Address::Tcp(whole) => match open_at(bind, whole.clone(), open_to_all).await {
+                Ok(opened) => {
+                    listeners.extend(opened.into_iter().map(|(at, to)| Listener::Tcp(at, to)));
+                }
+                // Two names of one address.
+                Err(StartError::PortTaken { address })
+                    if listeners.iter().any(|known| known.tcp() == Some(address)) => {}
+                Err(error) => return Err(error),
+            },
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                listeners.push(Listener::Unix(unix::Listener::open(path, users, BACKLOG).await?));
+            }
+            // Refused where it was parsed.
+            _ => {}
+        }
+    }
+    match listeners.is_empty() {
+        true => Err(StartError::NoAddress { bind: bind.join(",") }),
+        false => Ok(listeners),
+    }
+}
+
+/// Listens on every address that `whole` stands for, which is `bind` with what that leaves out.
 pub(crate) async fn open_at(
     bind: &str,
     whole: String,
@@ -187,7 +272,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until told to stop, then waits for the connections that there are.
 async fn accept<W: DistributedWorker>(
-    listener: TcpListener,
+    listener: Listener,
     door: Arc<Door<W>>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -204,7 +289,11 @@ async fn accept<W: DistributedWorker>(
             accepted = accept_one(&listener, &door.bounds) => accepted,
         };
         match accepted {
-            Ok((stream, peer, handshake)) => {
+            Ok((_, Err(error), _)) => {
+                pause = Pause::default();
+                tracing::warn!("connection refused: {error}");
+            }
+            Ok((stream, Ok(peer), handshake)) => {
                 pause = Pause::default();
                 match Arc::clone(&door.bounds.places).try_acquire_owned() {
                     Ok(place) => {
@@ -239,29 +328,30 @@ async fn accept<W: DistributedWorker>(
 
 /// The next connection, once there is room for one more in the handshake.
 async fn accept_one(
-    listener: &TcpListener,
+    listener: &Listener,
     bounds: &Bounds,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(Socket, Result<String, GateError>, OwnedSemaphorePermit)> {
     let room = Arc::clone(&bounds.handshakes).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, room))
+    let (stream, who) = listener.accept().await?;
+    Ok((stream, who, room))
 }
 
 async fn serve<W: DistributedWorker>(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Socket,
+    peer: String,
     door: Arc<Door<W>>,
     _place: OwnedSemaphorePermit,
     handshake: OwnedSemaphorePermit,
 ) {
-    // A call must not wait for the reply to the one before it.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("{peer}: cannot set TCP_NODELAY: {error}");
-    }
+    let gate = match &stream {
+        Socket::Tcp(_) => door.gate.clone(),
+        #[cfg(unix)]
+        Socket::Unix(_) => door.gate.without_tls(),
+    };
     let stream = Counted::new(stream, Arc::clone(&door.traffic));
     let admitting = async {
-        let (stream, names) = door.gate.admit(stream).await.map_err(|error| error.to_string())?;
-        let who = Peer::new(peer.to_string()).with_names(names);
+        let (stream, names) = gate.admit(stream).await.map_err(|error| error.to_string())?;
+        let who = Peer::new(peer.clone()).with_names(names);
         door.fleet.admit(stream, &who).await.map_err(|error| error.to_string())
     };
     let within = door.bounds.handshake_timeout;
@@ -319,10 +409,30 @@ mod tests {
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     }
 
+    async fn open_one(bind: &str) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
+        open_at(bind, bind.to_owned(), true).await
+    }
+
+    #[tokio::test]
+    async fn several_addresses_are_listened_to_and_one_that_comes_twice_once() {
+        let count = async |bind: &[&str]| {
+            let bind: Vec<String> = bind.iter().map(|bind| (*bind).to_owned()).collect();
+            open(&bind, &[], true).await.map(|listeners| listeners.len())
+        };
+        assert_eq!(count(&["127.0.0.1:0", "127.0.0.1:0"]).await.unwrap(), 2);
+        let free = open_one("127.0.0.1:0").await.unwrap().remove(0).0.port();
+        let (one, same) = (format!("127.0.0.1:{free}"), format!(":{free}"));
+        assert_eq!(count(&[&one, &same]).await.unwrap(), 1);
+        // The first is not listened to when the second is none.
+        let error = count(&[&one, "lab:http"]).await.unwrap_err();
+        assert!(error.to_string().contains("`http`"), "{error}");
+        assert!(matches!(count(&[]).await, Err(StartError::NoAddress { .. })));
+    }
+
     #[tokio::test]
     async fn a_taken_port_is_an_error_that_names_it() {
-        let (address, _held) = open("127.0.0.1:0", true).await.unwrap().remove(0);
-        let error = open(&address.to_string(), true).await.unwrap_err();
+        let (address, _held) = open_one("127.0.0.1:0").await.unwrap().remove(0);
+        let error = open_one(&address.to_string()).await.unwrap_err();
         assert!(matches!(error, StartError::PortTaken { address: taken } if taken == address));
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
@@ -330,22 +440,22 @@ mod tests {
     #[tokio::test]
     async fn what_others_reach_is_not_opened_to_all() {
         for bind in ["0.0.0.0:0", "[::]:0"] {
-            let error = open(bind, true).await.unwrap_err();
+            let error = open(&[bind.to_owned()], &[], true).await.unwrap_err();
             assert!(matches!(error, StartError::Exposed { .. }), "{error}");
             assert!(error.to_string().contains("--token-file"), "{error}");
         }
-        assert!(open("0.0.0.0:0", false).await.is_ok());
+        assert!(open(&["0.0.0.0:0".to_owned()], &[], false).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_name_is_listened_to_on_one_port() {
-        let listeners = open("localhost:0", true).await.unwrap();
+        let listeners = open_one("localhost:0").await.unwrap();
         assert!(listeners.iter().all(|(address, _)| address.port() == listeners[0].0.port()));
     }
 
     #[tokio::test]
     async fn a_name_that_does_not_exist_is_an_error_that_quotes_it() {
-        let error = open("no.such.host.invalid:1", true).await.unwrap_err();
+        let error = open_one("no.such.host.invalid:1").await.unwrap_err();
         assert!(matches!(error, StartError::Resolve { .. }), "{error:?}");
         assert!(error.to_string().contains("no.such.host.invalid:1"));
     }

@@ -1,11 +1,12 @@
 //! A server that is up.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dp_core::engine::{self, Fleet};
+use dp_core::net::address::Address;
 use dp_core::{DistributedWorker, MasterWorker, fold_ids};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -108,9 +109,15 @@ impl<W: DistributedWorker> Server<W> {
     }
 
     /// The address where it listens, with the real port also where port 0 was asked for. The first
-    /// one where a name stands for several, which then all have this port.
+    /// one where a name stands for several, which then all have this port. Where it listens at Unix
+    /// sockets alone there is none, and this is `0.0.0.0:0`; see [`addresses`](Self::addresses).
     pub fn local_addr(&self) -> SocketAddr {
-        self.listening.address()
+        self.listening.tcp().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into())
+    }
+
+    /// Every address where it listens, as clients are told: `127.0.0.1:8147`, `unix:/run/lab.sock`.
+    pub fn addresses(&self) -> &[Address] {
+        self.listening.addresses()
     }
 
     /// Where the live page is served, with the real port; `None` without one.
@@ -240,7 +247,7 @@ impl<W: DistributedWorker> Drop for Server<W> {
 impl<W: DistributedWorker> fmt::Debug for Server<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("local_addr", &self.local_addr())
+            .field("addresses", &self.addresses())
             .field("workers", &self.fleet.len())
             .field("settings", &self.settings)
             .finish_non_exhaustive()

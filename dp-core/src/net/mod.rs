@@ -7,6 +7,9 @@
 pub mod address;
 pub mod chain;
 pub mod launch;
+#[cfg(unix)]
+mod peers;
+mod socket;
 mod stream;
 mod tls;
 mod token;
@@ -18,6 +21,9 @@ use rustls::pki_types::pem;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+#[cfg(unix)]
+pub use peers::TrustedUsers;
+pub use socket::Socket;
 pub use stream::Secured;
 pub use tls::{ClientTls, ServerTls};
 pub use token::Token;
@@ -91,6 +97,9 @@ impl SecretError {
 }
 
 /// What a server asks of everybody who connects.
+///
+/// Over a Unix socket TLS is not used, on either side: nobody is on the way there, and the system says
+/// which user each side belongs to, which a server and a client check in its place.
 #[derive(Debug, Clone, Default)]
 pub struct ServerGate {
     /// TLS, if it is on.
@@ -100,6 +109,8 @@ pub struct ServerGate {
 }
 
 /// What a client asks of the server that it connects to.
+///
+/// Over a Unix socket TLS is not used, see [`ServerGate`].
 #[derive(Debug, Clone, Default)]
 pub struct ClientGate {
     /// TLS, if it is on.
@@ -109,6 +120,12 @@ pub struct ClientGate {
 }
 
 impl ServerGate {
+    /// The same for those who come over a Unix socket.
+    #[must_use]
+    pub fn without_tls(&self) -> Self {
+        Self { tls: None, token: self.token.clone() }
+    }
+
     /// Lets a connection in. With it, where the client has shown a certificate, the names in that.
     ///
     /// # Errors
@@ -134,6 +151,12 @@ impl ServerGate {
 }
 
 impl ClientGate {
+    /// The same for a server behind a Unix socket.
+    #[must_use]
+    pub fn without_tls(&self) -> Self {
+        Self { tls: None, token: self.token.clone() }
+    }
+
     /// Goes through the gate of the server `host`, a name or an address.
     ///
     /// # Errors
