@@ -10,7 +10,9 @@ use clap::{ArgAction, Args, Command, FromArgMatches};
 use dp_core::net::address::{Address, DEFAULT_ADDRESS};
 use dp_core::net::launch;
 use dp_core::{DistributedWorker, WorkerInfo};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::builder::{AfterLoss, ClientBuilder, Security, Settings, TokenSource};
 use crate::chain;
@@ -406,11 +408,12 @@ fn start_logging(verbose: u8) {
         _ => EnvFilter::new("trace"),
     };
     let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let written = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(colors)
         .with_target(false);
+    let logging =
+        tracing_subscriber::registry().with(written.with_filter(filter)).with(crate::log_layer());
     // The error says that there is one already.
     let _ = logging.try_init();
 }

@@ -41,6 +41,7 @@ mod builder;
 mod cli;
 mod client;
 mod connect;
+mod logs;
 
 use dp_core::net::chain;
 
@@ -49,3 +50,4 @@ pub use cli::{ClientArgs, main};
 pub use client::{Client, ClientError};
 pub use dp_core::net::address::AddressError;
 pub use dp_core::net::{SecretError, Token};
+pub use logs::log_layer;

@@ -11,7 +11,8 @@ use crate::{Broadcast, DistributedWorker, Group, WorkerId};
 
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
-    FleetEvent, FrequencyError, MapStatus, Peer, Running, ServeError, WorkerStatus,
+    FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, MapStatus, Peer, Running, ServeError,
+    WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 #[doc(hidden)]
@@ -19,6 +20,16 @@ pub use crate::in_process::in_process_over;
 pub use crate::limits::Limits;
 pub use crate::link::Transport;
 pub use crate::record::WorkerRecord;
+
+/// What client programs log, on its way to a server that asks for it.
+///
+/// This crate does not listen to what is logged: a layer of the program's subscriber does, that of
+/// dp-client for one, and gives it to [`forward`](logs::forward) as far as somebody
+/// [wants](logs::wanted) it. Within a method's call the layer finds a span of the target
+/// [`CALL`](logs::CALL), whose field `worker` is the worker's id.
+pub mod logs {
+    pub use crate::logs::{CALL, FORWARDED, MAX_LINE, MAX_WAITING, attach, forward, wanted};
+}
 
 /// Gathers what the workers have recorded, as [`Group::gather_results`] does, with how much of it some
 /// server has stored for good.
@@ -52,6 +63,9 @@ pub(crate) fn io_runtime() -> Handle {
     io().clone()
 }
 
+/// The name of the I/O thread.
+pub(crate) const IO_THREAD: &str = "dp-io";
+
 /// The runtime of the process's I/O thread: where connections are served.
 ///
 /// It is one thread, apart from the threads on which methods, schedules and everything else of the
@@ -68,7 +82,7 @@ pub fn io() -> &'static Handle {
             .unwrap_or_else(|error| panic!("can't start the I/O runtime: {error}"));
         let handle = runtime.handle().clone();
         thread::Builder::new()
-            .name("dp-io".to_owned())
+            .name(IO_THREAD.to_owned())
             .spawn(move || runtime.block_on(std::future::pending::<()>()))
             .unwrap_or_else(|error| panic!("can't start the I/O thread: {error}"));
         handle

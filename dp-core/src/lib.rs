@@ -82,6 +82,7 @@ mod in_process;
 mod json;
 mod limits;
 mod link;
+mod logs;
 mod map;
 mod metrics;
 #[cfg(feature = "net")]

@@ -54,6 +54,9 @@ pub struct Limits {
     /// How many metrics one worker keeps; it drops those above, and says so in a result line.
     /// Default: 1,024.
     pub max_metrics: usize,
+    /// How many lines a second a client forwards of its log, where its server asks for them; those above
+    /// are dropped, and counted. A server's setting: its clients do as it says. Default: 1,000.
+    pub max_log_lines: usize,
     /// How many threads the methods of one client, or the `#[on_server]` functions of one server,
     /// may hold at a time by blocking.
     /// Default: 1,024.
@@ -77,6 +80,7 @@ impl Default for Limits {
             max_server_calls: 1 << 16,
             max_results: 1_000_000,
             max_metrics: 1 << 10,
+            max_log_lines: 1_000,
             max_threads: 1 << 10,
         }
     }

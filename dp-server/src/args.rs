@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
 use dp_core::net::address::{Address, DEFAULT_ADDRESS};
 use dp_core::net::launch;
+use tracing::Level;
 
 use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
 use crate::console::OutputFormat;
@@ -172,6 +173,13 @@ pub struct ServerArgs {
     #[arg(long, env = "DP_REPORT", value_name = "FILE", value_parser = report_file)]
     pub report: Vec<ReportFile>,
 
+    /// Show what clients log, of this level and those before it, on standard error
+    ///
+    /// Equal lines are shown once, with the workers that said so: `w[1-40]: cannot load`. Without this
+    /// clients send nothing of it.
+    #[arg(long, env = "DP_FORWARD_LOGS", value_name = "LEVEL", value_parser = level)]
+    pub forward_logs: Option<Level>,
+
     /// Keep no history of the commands typed at a terminal
     ///
     /// Otherwise it is in $XDG_STATE_HOME/dp, or ~/.local/state/dp, readable by you alone. The arguments
@@ -296,6 +304,16 @@ pub struct ServerArgs {
     )]
     pub max_threads: Option<usize>,
 
+    /// How many lines a second of one client's log are shown with --forward-logs [default: 1000]
+    #[arg(
+        long,
+        env = "DP_MAX_LOG_LINES",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_log_lines: Option<usize>,
+
     /// How many result lines of workers that were lost are kept [default: 1000000]
     #[arg(
         long,
@@ -320,6 +338,7 @@ impl ServerArgs {
             quit_timeout: self.quit_timeout,
             security: self.security(),
             reports: self.report.clone(),
+            forward_logs: self.forward_logs,
             ..Settings::default()
         };
         #[cfg(feature = "page")]
@@ -349,6 +368,7 @@ impl ServerArgs {
             (&mut limits.max_queued_bytes, self.max_queued),
             (&mut limits.max_server_calls, self.max_server_calls),
             (&mut limits.max_threads, self.max_threads),
+            (&mut limits.max_log_lines, self.max_log_lines),
             (&mut limits.max_results, self.max_results),
         ] {
             if let Some(given) = given {
@@ -388,6 +408,12 @@ fn workers(text: &str) -> Result<usize, String> {
         }
         text => text.parse().map_err(|_| "a whole number or `auto` is needed".to_owned()),
     }
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    // By name alone: what tracing takes beside that are numbers.
+    let level = text.parse().ok().filter(|_| !text.starts_with(|c: char| c.is_ascii_digit()));
+    level.ok_or_else(|| "a level is error, warn, info, debug or trace".to_owned())
 }
 
 fn frequency(text: &str) -> Result<f64, String> {

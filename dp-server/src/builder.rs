@@ -14,10 +14,12 @@ use dp_core::net::address::{AddressError, DEFAULT_ADDRESS};
 use dp_core::net::{SecretError, ServerGate, ServerTls, Token};
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tracing::Level;
 
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
 use crate::listen::Listening;
+use crate::logs::Logs;
 #[cfg(feature = "page")]
 use crate::page::Pages;
 use crate::run::Runner;
@@ -50,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) quit_timeout: Duration,
     pub(crate) security: Security,
     pub(crate) reports: Vec<ReportFile>,
+    pub(crate) forward_logs: Option<Level>,
     #[cfg(feature = "page")]
     pub(crate) page: Option<String>,
     #[cfg(feature = "page")]
@@ -113,6 +116,7 @@ impl Default for Settings {
             quit_timeout: Duration::from_secs(10),
             security: Security::default(),
             reports: Vec::new(),
+            forward_logs: None,
             #[cfg(feature = "page")]
             page: None,
             #[cfg(feature = "page")]
@@ -328,6 +332,25 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// Shows what the clients' programs log, of `level` and those before it, in the log of this one: as
+    /// events of the target `dp::forwarded`, such as `w[1-40]: cannot load`. Equal lines are shown once,
+    /// with all workers that have said so within a quarter of a second. Default: no; then the clients
+    /// send nothing.
+    ///
+    /// Of each client [`max_log_lines`](Self::max_log_lines) a second; what is above is counted, which
+    /// is said.
+    pub fn forward_logs(mut self, level: Level) -> Self {
+        self.settings.forward_logs = Some(level);
+        self
+    }
+
+    /// How many lines a second one client forwards of its log, see [`forward_logs`](Self::forward_logs);
+    /// default 1,000. A line has 4 KiB at the most, and in a client wait 1 MiB of them at the most.
+    pub fn max_log_lines(mut self, lines: usize) -> Self {
+        self.settings.limits.max_log_lines = lines;
+        self
+    }
+
     /// Where to serve the live page, to be opened in a browser: `HOST:PORT`; default: nowhere. What is
     /// left out is taken from `127.0.0.1:8148`; port 0 is a free one, see [`Server::page_addr`].
     ///
@@ -460,6 +483,10 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
             Store::open(path).map_err(|source| StartError::Results { path: path.clone(), source })
         };
         let store = self.settings.results_file.as_ref().map(open).transpose()?;
+        let logs = match self.settings.forward_logs {
+            Some(level) => Some(Logs::start(&fleet, level).map_err(|_| StartError::NoThread)?),
+            None => None,
+        };
         let traffic: Arc<Traffic> = Arc::default();
         let listening = Listening::start(&self.settings, &fleet, traffic.clone()).await?;
         let runner = Runner {
@@ -476,6 +503,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         Ok(Server::new(
             runner,
             listening,
+            logs,
             #[cfg(feature = "page")]
             pages,
         ))
@@ -523,6 +551,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The system has no thread left.
+    #[error("the system has no thread left for the clients' logs")]
+    NoThread,
     /// The host name in the address could not be looked up.
     #[error("cannot find the address of `{bind}`")]
     Resolve {

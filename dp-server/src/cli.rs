@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::{Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
+use dp_core::engine::logs::FORWARDED;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::ServerArgs;
@@ -34,7 +35,7 @@ impl ServerArgs {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub fn run_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
-        start_logging(self.verbose);
+        start_logging(self.verbose, self.forward_logs.is_some());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -198,8 +199,8 @@ fn program() -> String {
 }
 
 /// Logs to standard error. A program that has its own logging keeps it.
-fn start_logging(verbose: u8) {
-    let filter = match verbose {
+fn start_logging(verbose: u8, forwarded: bool) {
+    let mut filter = match verbose {
         // An empty variable is as good as none, in a compose file for one.
         0 => match std::env::var("RUST_LOG") {
             Ok(directives) if !directives.trim().is_empty() => {
@@ -210,6 +211,10 @@ fn start_logging(verbose: u8) {
         1 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),
     };
+    if forwarded && let Ok(all) = format!("{FORWARDED}=trace").parse() {
+        // The clients send no more than was asked for.
+        filter = filter.add_directive(all);
+    }
     let colors = io::stderr().is_terminal() && terminal::colors_wanted();
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -277,6 +282,7 @@ mod tests {
             ("--output", "xml", "text, json"),
             ("--bind", "lab:http", "`http`, is no number"),
             ("--bind", "127.0.0.1:0,unix:", "lacks the path"),
+            ("--forward-logs", "2", "info, debug or trace"),
             ("--report", "run.xlsx", "use one of .json, .csv, .html, .hlog"),
         ] {
             let error = parsed(&[&format!("{option}={value}")]).unwrap_err().to_string();

@@ -61,6 +61,7 @@ mod fold;
 pub mod fuzzing;
 mod gather;
 mod listen;
+mod logs;
 #[cfg(feature = "page")]
 mod page;
 mod report;

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use crate::builder::{ServerBuilder, Settings};
 use crate::console::{Console, ConsoleError, Signals};
 use crate::listen::Listening;
+use crate::logs::Logs;
 #[cfg(feature = "page")]
 use crate::page::Pages;
 use crate::report::Report;
@@ -65,6 +66,8 @@ pub struct Server<W: DistributedWorker> {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) runs: Runs,
     traffic: Arc<Traffic>,
+    /// Shows what the clients log.
+    logs: Option<Logs>,
     #[cfg(feature = "page")]
     pages: Pages,
     listening: Listening,
@@ -79,6 +82,7 @@ impl<W: DistributedWorker> Server<W> {
     pub(crate) fn new(
         runner: Runner<W>,
         listening: Listening,
+        logs: Option<Logs>,
         #[cfg(feature = "page")] pages: Pages,
     ) -> Self {
         let Runner { fleet, settings, runtime, turns, store, runs, traffic } = runner;
@@ -90,6 +94,7 @@ impl<W: DistributedWorker> Server<W> {
             store,
             runs,
             traffic,
+            logs,
             #[cfg(feature = "page")]
             pages,
             listening,
@@ -229,6 +234,9 @@ impl<W: DistributedWorker> Server<W> {
         let clients = quit.await.unwrap_or_default();
         self.fleet.close();
         self.listening.ended(CLOSING).await;
+        if let Some(logs) = &self.logs {
+            logs.flush().await;
+        }
         if clients.is_empty() {
             Ok(())
         } else {

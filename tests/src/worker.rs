@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dp_core::{Context, WorkerInfo, distributed_worker};
+use tracing::Instrument as _;
 
 /// What the server hands out.
 #[derive(Debug, Default)]
@@ -120,6 +121,17 @@ impl Subject {
             ctx.result(format!("{token} {}", now.as_micros()));
         }
         Ok(())
+    }
+
+    /// Logs a text so many times, and details at the debug level.
+    #[remote]
+    pub async fn say(&self, text: &str, times: u32) {
+        for _ in 0..times {
+            tracing::warn!(times, "{text}");
+        }
+        // What a method starts beside itself is its own where it says so.
+        let beside = async { tracing::debug!("details") }.in_current_span();
+        let _ = tokio::spawn(beside).await;
     }
 
     /// A number that nobody else gets.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::calls::{CallTable, InFlight, Todo, Withdrawn};
 use super::conn::Conn;
 use super::frequency::Frequency;
+use super::logs::Asked;
 use super::maps::Maps;
 use super::roster::{Audience, Member, Roster};
 use super::{FleetEvent, Running, WorkerStatus};
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     /// A worker has answered, or bytes were written: `detach` looks again.
     pub(super) room: Notify,
     pub(super) refusing: AtomicBool,
+    pub(super) logs: Asked,
 }
 
 /// Who is there.
@@ -134,6 +136,7 @@ impl Core {
             earlier: earlier.clone(),
             room: Notify::new(),
             refusing: AtomicBool::new(false),
+            logs: Asked::default(),
         });
         crate::engine::io_runtime().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
         core

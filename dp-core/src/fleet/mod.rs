@@ -7,6 +7,7 @@ mod conn;
 mod core;
 mod frequency;
 mod join;
+mod logs;
 pub(crate) mod maps;
 mod meeting;
 pub(crate) mod pending;
@@ -34,6 +35,7 @@ use crate::worker::DistributedWorker;
 pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
+pub use logs::{ForwardedLine, ForwardedLogs};
 pub use maps::MapStatus;
 pub use serve::{Admitted, Departure, Peer, ServeError};
 pub use tally::{CallStatistics, DURATION_BOUNDS};
@@ -205,6 +207,18 @@ impl<W: DistributedWorker> Fleet<W> {
     /// How far the maps are that are under way, in the order in which they began.
     pub fn maps(&self) -> Vec<MapStatus> {
         self.core.maps.status()
+    }
+
+    /// Asks every client that joins from now on for what its program logs, of `level` and those before
+    /// it; at most [`max_log_lines`](Limits::max_log_lines) a second. `receive` is called on the I/O
+    /// thread, and must not block. Only the first call of this counts.
+    pub fn forward_logs(
+        &self,
+        level: tracing::Level,
+        receive: impl Fn(ForwardedLogs) + Send + Sync + 'static,
+    ) {
+        let per_second = u32::try_from(self.core.limits.max_log_lines).unwrap_or(u32::MAX);
+        self.core.logs.set(level, per_second, Box::new(receive));
     }
 
     /// Calls per second for staggered starts. 1 unless it was set.

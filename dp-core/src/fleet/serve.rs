@@ -148,6 +148,7 @@ impl<S: Transport> Admitted<S> {
     pub async fn serve(self) -> Departure {
         let Self { mut joined, mut frames, write, activity } = self;
         let (core, conn) = (joined.core.clone(), joined.conn.clone());
+        core.logs.ask(&conn);
         let beat = ServerMessage::heartbeat();
         let heartbeat = Heartbeat {
             interval: core.limits.heartbeat_interval.max(Duration::from_millis(1)),
@@ -257,6 +258,7 @@ async fn read_messages<R: AsyncRead + Unpin>(
     conn: &Arc<Conn>,
     frames: &mut Frames<R>,
 ) -> String {
+    let mut log_lines = core.logs.budget();
     loop {
         // A client that asks and does not read the answers is not listened to: else what it asks
         // for would fill this side's memory.
@@ -293,6 +295,11 @@ async fn read_messages<R: AsyncRead + Unpin>(
                 conn.handle_record(record, core.limits.max_results);
             }
             Ok(ClientMessage::Withdraw(withdraw)) => core.handle_withdraw(conn, withdraw.wait),
+            Ok(ClientMessage::Logs(logs)) => {
+                if !core.logs.handle_logs(conn, logs, &mut log_lines) {
+                    return "peer broke the protocol: a log that nobody has asked for".to_owned();
+                }
+            }
             Ok(ClientMessage::Hello(_)) => return "peer broke the protocol: a second hello".into(),
             Err(error) => return LinkError::from(error).to_string(),
         }

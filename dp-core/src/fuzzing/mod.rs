@@ -53,6 +53,7 @@ pub fn client_message(frame: &[u8]) {
         ClientMessage::Withdraw(withdraw) => vec![withdraw.to_frame()],
         ClientMessage::Record(record) => vec![record.to_frame()],
         ClientMessage::Heartbeat => vec![ClientMessage::heartbeat()],
+        ClientMessage::Logs(logs) => vec![logs.to_frame()],
     };
     if !again.is_empty() {
         assert_eq!(ClientMessage::parse(unframed(&again)), Ok(message));
@@ -72,6 +73,7 @@ pub fn server_message(frame: &[u8]) {
         ServerMessage::ServerReply(head, value) => head.to_frame(value.clone()).into(),
         ServerMessage::Release(release) => vec![release.to_frame()],
         ServerMessage::Heartbeat => vec![ServerMessage::heartbeat()],
+        ServerMessage::ForwardLogs(forward) => vec![forward.to_frame()],
     };
     assert_eq!(ServerMessage::parse(unframed(&again)), Ok(message));
 }

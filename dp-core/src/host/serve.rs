@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
-use tokio::time::{Instant, MissedTickBehavior, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, sleep, timeout, timeout_at};
 
 use super::Shared;
 use super::task::Task;
@@ -14,8 +15,11 @@ use crate::id::WorkerInfo;
 use crate::link::{
     Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble, write_frames,
 };
+use crate::logs::{LogQueue, WANTED};
 use crate::proto::handshake::prints;
-use crate::wire::{ClientMessage, Hello, Preamble, Refused, ServerMessage, Welcome};
+use crate::wire::{
+    ClientMessage, ForwardLogs, Hello, Logs, Preamble, Refused, ServerMessage, Welcome,
+};
 use crate::worker::DistributedWorker;
 
 /// Why a client's connection to its server ended, other than by the server's wish.
@@ -68,6 +72,15 @@ impl HostError {
 /// How long what a method has recorded stays on its worker alone, at the most.
 const NEWS: Duration = Duration::from_millis(500);
 
+/// How long a line of the log waits for others.
+const LOGS_TOGETHER: Duration = Duration::from_millis(50);
+
+/// While more bytes than this wait to be written, the log waits.
+const CROWDED: usize = 1 << 20;
+
+/// How long the last lines of the log may take to be written when the server has said quit.
+const LAST_LOGS: Duration = Duration::from_secs(1);
+
 /// A server that asks for more heartbeats than this does not get them.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(1);
 
@@ -116,8 +129,9 @@ where
         }
     }
     let _end = End(host, &link);
+    let logs = Forwarding::default();
     crate::sync::select! {
-        result = read_calls(host, &link, &mut frames) => result,
+        result = read_calls(host, &link, &mut frames, &logs) => result,
         written = write_frames(write, &link, || ()) => match written {
             Ok(()) => Ok(()),
             Err(error) => Err(HostError::Lost { reason: crate::error::io_reason(&error) }),
@@ -125,6 +139,7 @@ where
         reason = keep_alive(&link, &activity, heartbeat, &beat) => Err(HostError::Lost { reason }),
         () = watch_deadlines(host, &link) => Ok(()),
         () = tell_news(host, &link) => Ok(()),
+        () = forward_logs(&logs, &link) => Ok(()),
     }
 }
 
@@ -189,6 +204,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
     host: &Arc<Shared<W>>,
     link: &Arc<Uplink>,
     frames: &mut Frames<R>,
+    logs: &Forwarding,
 ) -> Result<(), HostError> {
     // Calls that came in one burst are started together, and their answers leave together.
     let mut ready = Vec::new();
@@ -213,7 +229,20 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::Positions(positions) => host.handle_positions(&positions),
             ServerMessage::ServerReply(head, value) => link.handle_reply(head, value),
             ServerMessage::Release(release) => link.handle_release(&release),
-            ServerMessage::Quit => return Ok(()),
+            ServerMessage::ForwardLogs(ForwardLogs { level, per_second }) => {
+                let ids = host.slots.iter().map(|slot| slot.info().id().clone());
+                logs.send_replace(
+                    (level > 0).then(|| LogQueue::open(&WANTED, ids, level, per_second)),
+                );
+            }
+            ServerMessage::Quit => {
+                if send_logs(logs, link) {
+                    // Then the writer ends, and with it all of this.
+                    link.finish();
+                    let _ = timeout(LAST_LOGS, std::future::pending::<()>()).await;
+                }
+                return Ok(());
+            }
             // It has been noted that something came.
             ServerMessage::Heartbeat => {}
             ServerMessage::Refused(refused) => return Err(refused.into()),
@@ -233,6 +262,38 @@ async fn tell_news<W: DistributedWorker>(host: &Shared<W>, link: &Uplink) {
         ticks.tick().await;
         host.slots.iter().for_each(|slot| slot.tell_news(link));
     }
+}
+
+/// The lines that wait to be forwarded, once the server has asked for them.
+type Forwarding = watch::Sender<Option<Arc<LogQueue>>>;
+
+/// Forwards what is logged, for as long as it is polled: lines that come together leave together.
+async fn forward_logs(logs: &Forwarding, link: &Uplink) {
+    let mut asked = logs.subscribe();
+    loop {
+        let queue = asked.borrow_and_update().clone();
+        let Some(queue) = queue else {
+            // It lives as long as `logs`, which is not dropped while this is polled.
+            let _ = asked.changed().await;
+            continue;
+        };
+        crate::sync::select! {
+            _ = asked.changed() => continue,
+            () = queue.come.notified() => sleep(LOGS_TOGETHER).await,
+        }
+        // Calls go before: what finds no room is dropped, and counted.
+        while link.unwritten() > CROWDED {
+            sleep(LOGS_TOGETHER).await;
+        }
+        send_logs(logs, link);
+    }
+}
+
+/// Whether there were any.
+fn send_logs(logs: &Forwarding, link: &Uplink) -> bool {
+    let queue = logs.borrow().clone();
+    let waiting = queue.map(|queue| queue.take()).unwrap_or_default();
+    link.push(waiting.iter().map(Logs::to_frame)) && !waiting.is_empty()
 }
 
 /// Ends calls whose deadline has passed, for as long as it is polled.

@@ -7,6 +7,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use tokio::time::Instant;
 
 use bytes::Bytes;
+use tracing::{Instrument, Span};
 
 use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
@@ -16,6 +17,7 @@ use crate::context::{CancelSignal, Context};
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};
 use crate::id::WorkerInfo;
+use crate::logs;
 use crate::sync::lock;
 use crate::system;
 use crate::wire::{CallHead, FRAME_HEAD, Failure, Reply};
@@ -242,13 +244,31 @@ impl<W: DistributedWorker> Task<W> {
         let context = Context::new(self.info.clone(), recorder, cancel, Some(link));
         let invocation = Invocation::new(self.method, arguments, context, access);
         // Generated code only makes a future here; what the user wrote runs when it is polled.
-        Ok(W::dispatch(invocation))
+        let method = W::dispatch(invocation);
+        let span = self.span();
+        if span.is_disabled() {
+            return Ok(method);
+        }
+        Ok(Box::pin(method.instrument(span)))
+    }
+
+    /// What is logged while the method runs is logged in this. It is there only if somebody looks: at
+    /// the debug level, or for a server that wants to see the log.
+    fn span(&self) -> Span {
+        let method = self.host.contract.methods.get(usize::from(self.method));
+        tracing::debug_span!(
+            target: logs::CALL, "call",
+            worker = %self.info.id(),
+            method = method.map_or("(constructor)", |method| method.name),
+            call = self.call,
+        )
     }
 
     /// Builds the worker by its constructor. Only where nothing else of this worker runs.
     fn build_worker(&self) -> Result<(), Failure> {
         self.slot.built.store(false, Ordering::Release);
         let info = self.slot.info();
+        let _within = self.span().entered();
         let built = catch_unwind(AssertUnwindSafe(|| (self.host.constructor)(&info)));
         let (worker, result) = match built {
             Ok(worker) => (Some(worker), Ok(())),

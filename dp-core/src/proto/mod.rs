@@ -3,6 +3,7 @@
 pub(crate) mod barrier;
 #[cfg(test)]
 mod barrier_simulation;
+pub(crate) mod budget;
 pub(crate) mod deadlines;
 pub(crate) mod gather;
 pub(crate) mod handshake;

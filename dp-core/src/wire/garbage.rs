@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::frame::Preamble;
+use super::logs::{ForwardLogs, LoggedLine, Logs};
 use super::message::{
     Arrive, CallHead, ClientMessage, Failure, Hello, MethodPrint, Record, Reply, ServerCallHead,
     Targets,
@@ -89,6 +90,7 @@ proptest! {
             survivors: true,
             timeout: None,
         };
+        let line = LoggedLine { worker: Some(1), level: 2, text: "text".to_owned() };
         let frames = [
             unframed(&[hello.to_frame()]),
             unframed(&ClientMessage::replies(&replies, 1 << 20)),
@@ -96,6 +98,8 @@ proptest! {
             unframed(&[arrive.to_frame()]),
             unframed(&ServerCallHead { wait: 1, worker: 2, method: 3 }.to_frame(Bytes::new())),
             unframed(&[Record { worker: 1, resets: 2, record: 3, lines: Vec::new() }.to_frame()]),
+            unframed(&[Logs { dropped: 300, lines: vec![line.clone(), line] }.to_frame()]),
+            unframed(&[ForwardLogs { level: 3, per_second: 1_000 }.to_frame()]),
         ];
         for frame in frames {
             let at = at.index(frame.len());

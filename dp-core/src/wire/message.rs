@@ -9,12 +9,13 @@ use thiserror::Error;
 
 use super::FRAME_HEAD;
 use super::frame::{frame, frame_with, split_kind};
+use super::logs::{ForwardLogs, Logs};
 use crate::codec::{self, Decoder};
 use crate::error::{CallError, Decoded};
 use crate::record::Recorded;
 
 /// Kinds of frames, client to server.
-mod from_client {
+pub(super) mod from_client {
     pub(super) const HELLO: u8 = 0x01;
     pub(super) const REPLIES: u8 = 0x02;
     pub(super) const SERVER_CALL: u8 = 0x03;
@@ -22,10 +23,11 @@ mod from_client {
     pub(super) const WITHDRAW: u8 = 0x05;
     pub(super) const RECORD: u8 = 0x06;
     pub(super) const HEARTBEAT: u8 = 0x07;
+    pub(in super::super) const LOGS: u8 = 0x08;
 }
 
 /// Kinds of frames, server to client.
-mod from_server {
+pub(super) mod from_server {
     pub(super) const WELCOME: u8 = 0x81;
     pub(super) const REFUSED: u8 = 0x82;
     pub(super) const POSITIONS: u8 = 0x83;
@@ -35,6 +37,7 @@ mod from_server {
     pub(super) const SERVER_REPLY: u8 = 0x87;
     pub(super) const RELEASE: u8 = 0x88;
     pub(super) const HEARTBEAT: u8 = 0x89;
+    pub(in super::super) const FORWARD_LOGS: u8 = 0x8a;
 }
 
 /// Why a frame is no message. The peer is at fault; the connection ends.
@@ -292,6 +295,7 @@ pub(crate) enum ClientMessage {
     Withdraw(Withdraw),
     Record(Record),
     Heartbeat,
+    Logs(Logs),
 }
 
 /// What a server sends.
@@ -309,6 +313,7 @@ pub(crate) enum ServerMessage {
     ServerReply(ServerReplyHead, Bytes),
     Release(Release),
     Heartbeat,
+    ForwardLogs(ForwardLogs),
 }
 
 impl Hello {
@@ -455,6 +460,7 @@ impl ClientMessage {
             from_client::WITHDRAW => decode("withdrawal", body).map(Self::Withdraw),
             from_client::RECORD => decode("record", body).map(Self::Record),
             from_client::HEARTBEAT => Ok(Self::Heartbeat),
+            from_client::LOGS => decode("log", body).map(Self::Logs),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -491,6 +497,7 @@ impl ServerMessage {
             }
             from_server::RELEASE => decode("release", body).map(Self::Release),
             from_server::HEARTBEAT => Ok(Self::Heartbeat),
+            from_server::FORWARD_LOGS => decode("request for the log", body).map(Self::ForwardLogs),
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -500,7 +507,7 @@ fn malformed(what: &'static str) -> impl Fn(String) -> WireError {
     move |message| WireError::Malformed { what, message }
 }
 
-fn plain<T: Serialize + ?Sized>(kind: u8, message: &T) -> Bytes {
+pub(super) fn plain<T: Serialize + ?Sized>(kind: u8, message: &T) -> Bytes {
     frame_with(kind, |body| encode(message, body))
 }
 

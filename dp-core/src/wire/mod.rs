@@ -3,11 +3,13 @@
 mod frame;
 #[cfg(test)]
 mod garbage;
+mod logs;
 mod message;
 
 #[cfg(feature = "net")]
 pub(crate) use frame::TokenPreamble;
 pub(crate) use frame::{Preamble, PreambleError, is_tls};
+pub(crate) use logs::{ForwardLogs, LoggedLine, Logs};
 pub(crate) use message::{
     Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record,
     Refused, Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict,
