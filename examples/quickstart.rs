@@ -137,7 +137,7 @@ fn show() -> anyhow::Result<()> {
     console.hang_up();
     processes.expect_success(deadline)?;
     println!("\nAll {} processes ended with status 0.", CLIENTS + 1);
-    println!("Next: examples/greeter is a worker crate to copy; README.md has the rest.");
+    println!("Next: template is a project to begin with; README.md has the rest.");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A worker that greets: the smallest complete worker crate, made to be copied.
+//! A worker that greets: the smallest complete worker crate.
 //!
 //! The impl block below is all that there is to write. `#[distributed_worker]` makes two types of it:
 //! `GreeterRemoteWorker`, the stub for one worker, and `GreeterMasterWorker`, the same methods for
