@@ -212,6 +212,11 @@ impl Recorder {
         self.news.store(!record.lines.is_empty(), Ordering::Release);
     }
 
+    /// Whether there is anything that the server has not been told.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
     /// Lines that the server, which takes messages of `max_message` bytes, has not been told; and
     /// the record's id, and how often it was dropped.
     pub(crate) fn take_news(&self, max_message: usize) -> Option<(u64, u32, Vec<Recorded>)> {

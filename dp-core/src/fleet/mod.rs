@@ -6,6 +6,8 @@ pub(crate) mod calls;
 mod conn;
 mod core;
 mod frequency;
+#[cfg(test)]
+mod hot;
 mod join;
 mod logs;
 pub(crate) mod maps;

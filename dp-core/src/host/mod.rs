@@ -1,5 +1,8 @@
 //! The worker's engine: hosts the workers of one client behind one connection.
 
+mod call;
+#[cfg(test)]
+mod hot;
 mod invocation;
 mod serve;
 mod slot;
@@ -24,13 +27,14 @@ use crate::link::Transport;
 use crate::proto::deadlines::Deadlines;
 use crate::sync::lock;
 use crate::system;
-use crate::wire::{CallHead, Cancel, Failure, Reply, Targets};
+use crate::wire::{CallHead, Cancel, Failure, Targets};
 use crate::worker::{Contract, DistributedWorker};
 use bytes::Bytes;
+use call::{Call, Held};
 pub use invocation::{Invocation, Invoked};
 pub use serve::HostError;
 use slot::Slot;
-use task::{Ended, Task};
+use task::Ended;
 use uplink::Uplink;
 
 /// The worker's engine, for a program that connects to a server.
@@ -211,70 +215,54 @@ impl<W: DistributedWorker> Shared<W> {
     fn handle_call(
         self: &Arc<Self>,
         link: &Arc<Uplink>,
-        head: CallHead,
+        head: &CallHead,
         arguments: &Bytes,
         ready: &mut Vec<Arc<Slot<W>>>,
     ) {
+        let refuse = |slot: &Slot<W>, reason: String| {
+            let result = Err(Failure::NotStarted { reason });
+            task::send_reply(link, head.call, slot.index, 0, result, false);
+        };
+        let exclusive = match head.method {
+            system::RESET_RESULTS | system::ACKNOWLEDGE | system::RESULTS | system::METRICS => {
+                return self.handle_record_call(link, head, arguments);
+            }
+            system::SYNCHRO => true,
+            method => match self.contract.methods.get(usize::from(method)) {
+                Some(method) => method.exclusive,
+                None => {
+                    let reason = format!("there is no method of number {method}");
+                    let targets = self.targets(&head.targets);
+                    return targets.for_each(|slot| refuse(slot, reason.clone()));
+                }
+            },
+        };
+        let queued = self.held.load(Ordering::Relaxed) + link.unwritten();
+        if queued > self.limits.max_queued_bytes {
+            let max = self.limits.max_queued_bytes;
+            let reason = format!(
+                "client {} holds {queued} bytes of calls and answers already, which is more than \
+                 {max} (max_queued_bytes of the client)",
+                self.client
+            );
+            return self.targets(&head.targets).for_each(|slot| refuse(slot, reason.clone()));
+        }
         // A deadline too far away for the clock is none.
         let deadline = head.timeout.map(std::time::Duration::from_micros);
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
-        let queued = self.held.load(Ordering::Relaxed) + link.unwritten();
-        let held = Held::new(&self.held, arguments.len());
+        let call = Arc::new(Call {
+            link: link.clone(),
+            id: head.call,
+            method: head.method,
+            exclusive,
+            timed: head.timed,
+            deadline,
+            _held: Held::new(&self.held, arguments.len()),
+        });
         for slot in self.targets(&head.targets) {
-            let exclusive = match head.method {
-                system::RESET_RESULTS => {
-                    // Here and now: what calls behind this one record must not be dropped.
-                    slot.recorder.reset();
-                    let result = crate::__private::reply(());
-                    let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
-                    task::send_reply(link, head.call, slot.index, 0, result, false);
-                    continue;
-                }
-                system::ACKNOWLEDGE => {
-                    let stored = crate::codec::decode::<(u64, u64)>(arguments.clone());
-                    let (record, count) = stored.unwrap_or_default();
-                    slot.recorder.handle_stored(record, count);
-                    let result = crate::__private::reply(());
-                    let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
-                    task::send_reply(link, head.call, slot.index, 0, result, false);
-                    continue;
-                }
-                system::RESULTS | system::METRICS => {
-                    self.executor.push(Arc::new(Recorded {
-                        slot: slot.clone(),
-                        link: link.clone(),
-                        call: head.call,
-                        metrics: head.method == system::METRICS,
-                    }));
-                    continue;
-                }
-                system::SYNCHRO => true,
-                method => match self.contract.methods.get(usize::from(method)) {
-                    Some(method) => method.exclusive,
-                    None => {
-                        let reason = format!("there is no method of number {method}");
-                        not_started(link, head.call, slot.index, reason);
-                        continue;
-                    }
-                },
-            };
-            if queued > self.limits.max_queued_bytes {
-                let max = self.limits.max_queued_bytes;
-                let reason = format!(
-                    "client {} holds {queued} bytes of calls and answers already, which is more \
-                     than {max} (max_queued_bytes of the client)",
-                    self.client
-                );
-                not_started(link, head.call, slot.index, reason);
-                continue;
-            }
-            let arguments = (arguments.clone(), held.clone());
-            let task = Task::new(self, slot, link, &head, exclusive, arguments, deadline);
-            if !slot.enqueue(task, self.limits.max_queue) {
-                let id = slot.info();
-                let max = self.limits.max_queue;
-                let reason = format!("{max} calls wait in {} already (max_queue)", id.id());
-                not_started(link, head.call, slot.index, reason);
+            if !slot.enqueue(&call, arguments, self.limits.max_queue) {
+                let (id, max) = (slot.info(), self.limits.max_queue);
+                refuse(slot, format!("{max} calls wait in {} already (max_queue)", id.id()));
                 continue;
             }
             if let Some(deadline) = deadline {
@@ -287,6 +275,38 @@ impl<W: DistributedWorker> Shared<W> {
             if !ready.last().is_some_and(|last| Arc::ptr_eq(last, slot)) {
                 ready.push(slot.clone());
             }
+        }
+    }
+
+    /// A call that is about what the workers have recorded, and waits for no other.
+    fn handle_record_call(
+        self: &Arc<Self>,
+        link: &Arc<Uplink>,
+        head: &CallHead,
+        arguments: &Bytes,
+    ) {
+        for slot in self.targets(&head.targets) {
+            match head.method {
+                // Here and now: what calls behind this one record must not be dropped.
+                system::RESET_RESULTS => slot.recorder.reset(),
+                system::ACKNOWLEDGE => {
+                    let stored = crate::codec::decode::<(u64, u64)>(arguments.clone());
+                    let (record, count) = stored.unwrap_or_default();
+                    slot.recorder.handle_stored(record, count);
+                }
+                _ => {
+                    self.executor.push(Arc::new(Recorded {
+                        slot: slot.clone(),
+                        link: link.clone(),
+                        call: head.call,
+                        metrics: head.method == system::METRICS,
+                    }));
+                    continue;
+                }
+            }
+            let result = crate::__private::reply(());
+            let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
+            task::send_reply(link, head.call, slot.index, 0, result, false);
         }
     }
 
@@ -311,7 +331,7 @@ impl<W: DistributedWorker> Shared<W> {
     fn handle_cancel(self: &Arc<Self>, link: &Arc<Uplink>, cancel: &Cancel) {
         let targets = self.targets(&cancel.targets);
         let number = link.number();
-        let ready = targets.filter(|slot| slot.cancel(number, cancel.call, Ended::Cancelled));
+        let ready = targets.filter(|slot| slot.cancel(self, number, cancel.call, Ended::Cancelled));
         let ready = ready.cloned().collect();
         self.start(link, ready);
     }
@@ -327,7 +347,7 @@ impl<W: DistributedWorker> Shared<W> {
     fn handle_link_end(&self, link: &Arc<Uplink>) {
         link.end();
         for slot in &self.slots {
-            slot.cancel_all(link);
+            slot.cancel_all(self, link);
         }
     }
 
@@ -344,7 +364,7 @@ impl<W: DistributedWorker> Shared<W> {
         let mut ready = Vec::new();
         for (number, call, slot) in expired {
             if let Some(slot) = self.slots.get(slot)
-                && slot.cancel(number, call, Ended::TimedOut)
+                && slot.cancel(self, number, call, Ended::TimedOut)
             {
                 ready.push(slot.clone());
             }
@@ -367,37 +387,6 @@ impl<W: DistributedWorker> Shared<W> {
     }
 }
 
-/// The arguments of a call, for as long as one of its workers has not answered it.
-#[derive(Debug)]
-struct Held {
-    all: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Arguments up to this length are not counted: how many calls may wait bounds them.
-    const SMALL: usize = 1 << 10;
-
-    fn new(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Arc<Self>> {
-        (bytes > Self::SMALL).then(|| {
-            all.fetch_add(bytes, Ordering::Relaxed);
-            Arc::new(Self { all: all.clone(), bytes })
-        })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// Answers that a call was not started.
-fn not_started(link: &Uplink, call: u64, worker: usize, reason: String) {
-    let result = Err(Failure::NotStarted { reason });
-    link.push_reply(Reply { call, worker: worker as u32, elapsed: 0, result }, false);
-}
-
 /// Workers that have something to do: the threads that run this claim them one after another, so
 /// that a thread that a method blocks holds just that one worker.
 struct Batch<W: DistributedWorker> {
@@ -410,13 +399,14 @@ struct Batch<W: DistributedWorker> {
 impl<W: DistributedWorker> Job for Batch<W> {
     fn run(self: Arc<Self>) {
         let began = Instant::now();
+        let mut now = began;
         loop {
             let next = self.cursor.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = self.slots.get(next) else { break };
-            if slot.pump(&self.link) {
+            if slot.pump(&self.host, &self.link, &mut now) {
                 self.host.start(&self.link, vec![slot.clone()]);
             }
-            if began.elapsed() >= STALL {
+            if now - began >= STALL {
                 // A job is noticed as blocked once: what comes next is a new one.
                 if next + 1 < self.slots.len() {
                     self.host.executor.push(self.clone());

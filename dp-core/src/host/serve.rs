@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, sleep, timeout, timeout_at};
 
 use super::Shared;
-use super::task::Task;
+use super::call::Call;
 use super::uplink::Uplink;
 use crate::id::WorkerInfo;
 use crate::link::{
@@ -145,10 +146,10 @@ where
 
 /// Has the constructor called for every worker that is not there yet, each in its own queue.
 fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Uplink>) {
-    let mut to_build = Vec::new();
+    let (call, mut to_build) = (Arc::new(Call::build(link)), Vec::new());
     for slot in &host.slots {
         let built = slot.built.load(std::sync::atomic::Ordering::Acquire);
-        if !built && slot.enqueue(Task::build(host, slot, link), usize::MAX) {
+        if !built && slot.enqueue(&call, &Bytes::new(), usize::MAX) {
             to_build.push(slot.clone());
         }
     }
@@ -219,7 +220,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
         };
         match ServerMessage::parse(frame).map_err(|error| lost(error.into()))? {
             ServerMessage::Call(head, arguments) => {
-                host.handle_call(link, head, &arguments, &mut ready);
+                host.handle_call(link, &head, &arguments, &mut ready);
                 if ready.is_empty() {
                     // It is answered already.
                     link.flush();

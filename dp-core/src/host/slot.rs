@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-use tokio::sync::RwLock;
-
-use super::task::{Ended, Task};
+use super::Shared;
+use super::call::{Call, Waiting};
+use super::task::{Ended, Task, send_reply};
 use super::uplink::Uplink;
 use crate::engine::Limits;
 use crate::executor::STALL;
@@ -31,12 +34,13 @@ pub(super) struct Slot<W: DistributedWorker> {
     /// Whether the worker is there.
     pub(super) built: AtomicBool,
     pub(super) recorder: Arc<Recorder>,
-    info: Mutex<WorkerInfo>,
     queue: Mutex<Queue<W>>,
 }
 
 struct Queue<W: DistributedWorker> {
-    waiting: VecDeque<Arc<Task<W>>>,
+    /// The worker as calls that come now mean it.
+    info: WorkerInfo,
+    waiting: VecDeque<Waiting>,
     running: Vec<Arc<Task<W>>>,
     /// Whether the one that is running must be the only one.
     alone: bool,
@@ -48,29 +52,29 @@ struct Queue<W: DistributedWorker> {
 impl<W: DistributedWorker> Slot<W> {
     pub(super) fn new(index: usize, info: WorkerInfo, limits: &Limits) -> Self {
         let (waiting, running) = (VecDeque::new(), Vec::new());
+        let queue = Queue { info, waiting, running, alone: false, starting: None, starts: 0 };
         Self {
             index,
             worker: Arc::new(RwLock::new(None)),
             built: AtomicBool::new(false),
             recorder: Arc::new(Recorder::new(limits)),
-            info: Mutex::new(info),
-            queue: Mutex::new(Queue { waiting, running, alone: false, starting: None, starts: 0 }),
+            queue: Mutex::new(queue),
         }
     }
 
     pub(super) fn info(&self) -> WorkerInfo {
-        lock(&self.info).clone()
+        lock(&self.queue).info.clone()
     }
 
     pub(super) fn set_info(&self, change: impl FnOnce(&WorkerInfo) -> WorkerInfo) {
-        let mut info = lock(&self.info);
-        *info = change(&info);
+        let mut queue = lock(&self.queue);
+        queue.info = change(&queue.info);
     }
 
     /// Tells the server what was recorded since it was last told.
     pub(super) fn tell_news(&self, link: &Uplink) {
-        if link.is_closed() {
-            // It would count as told.
+        // To one that is closed it would count as told.
+        if !self.recorder.has_news() || link.is_closed() {
             return;
         }
         while let Some((record, resets, lines)) = self.recorder.take_news(link.peer_max_message()) {
@@ -84,35 +88,50 @@ impl<W: DistributedWorker> Slot<W> {
     }
 
     /// Puts a call at the end of the queue; `false` if there are `max` already.
-    pub(super) fn enqueue(&self, task: Arc<Task<W>>, max: usize) -> bool {
+    pub(super) fn enqueue(&self, call: &Arc<Call>, arguments: &Bytes, max: usize) -> bool {
         let mut queue = lock(&self.queue);
         if queue.waiting.len() >= max {
             return false;
         }
-        queue.waiting.push_back(task);
+        let (call, arguments, info) = (call.clone(), arguments.clone(), queue.info.clone());
+        queue.waiting.push_back(Waiting { call, arguments, info });
         true
     }
 
     /// Starts what may start, on a thread of the executor. Whether to go on in a new job: this one
     /// has run for so long that nobody would notice if it blocked now.
     ///
-    /// Whoever calls this flushes `link` behind it; answers that go elsewhere leave at once.
-    pub(super) fn pump(&self, link: &Arc<Uplink>) -> bool {
-        let began = Instant::now();
+    /// Whoever calls this flushes `link` behind it; answers that go elsewhere leave at once. `now` is
+    /// kept as the time goes by: clocks are read as often as needed, and no more.
+    pub(super) fn pump(
+        self: &Arc<Self>,
+        host: &Arc<Shared<W>>,
+        link: &Arc<Uplink>,
+        now: &mut Instant,
+    ) -> bool {
+        let began = *now;
+        let mut queue = lock(&self.queue);
         loop {
-            let next = {
-                let mut queue = lock(&self.queue);
-                queue.next_start(self.built.load(Ordering::Acquire))
+            let Some((start, waiting)) = queue.next_start(self.built.load(Ordering::Acquire), *now)
+            else {
+                return false;
             };
-            let Some((start, task)) = next else { return false };
-            task.start(!task.came_over(link));
-            let mut queue = lock(&self.queue);
+            let task = Task::new(host, self, waiting, *now);
+            queue.running.push(task.clone());
+            drop(queue);
+            let ended = task.start(!task.call().came_over(link));
+            *now = ended.unwrap_or_else(Instant::now);
+            queue = lock(&self.queue);
+            if ended.is_some() {
+                queue.handle_end(&task);
+            }
             match queue.starting {
                 Some((current, _)) if current == start => queue.starting = None,
-                // It took so long that another thread goes on from here.
-                _ => return false,
+                // It took so long that another thread goes on from here; or has, and found the worker
+                // taken.
+                _ => return ended.is_some() && queue.is_left_waiting(),
             }
-            if began.elapsed() >= STALL {
+            if *now - began >= STALL {
                 return true;
             }
         }
@@ -132,9 +151,8 @@ impl<W: DistributedWorker> Slot<W> {
     /// about to.
     pub(super) fn handle_end(&self, task: &Arc<Task<W>>) -> bool {
         let mut queue = lock(&self.queue);
-        queue.running.retain(|running| !Arc::ptr_eq(running, task));
-        queue.alone &= !queue.running.is_empty();
-        queue.starting.is_none() && !queue.waiting.is_empty()
+        queue.handle_end(task);
+        queue.is_left_waiting()
     }
 
     /// A call that need not be alone has built the worker. Whether others may be started beside it
@@ -142,23 +160,23 @@ impl<W: DistributedWorker> Slot<W> {
     pub(super) fn handle_built(&self) -> bool {
         let mut queue = lock(&self.queue);
         queue.alone = false;
-        queue.starting.is_none() && !queue.waiting.is_empty()
+        queue.is_left_waiting()
     }
 
     /// Ends a call that came over the connection `link` before its time. Whether others may be
     /// started now, which stood behind it.
-    pub(super) fn cancel(&self, link: u64, call: u64, why: Ended) -> bool {
-        let found = |task: &Arc<Task<W>>| task.is_call(link, call);
+    pub(super) fn cancel(&self, host: &Shared<W>, link: u64, call: u64, why: Ended) -> bool {
         let mut queue = lock(&self.queue);
-        if let Some(at) = queue.waiting.iter().position(found) {
-            let task = queue.waiting.remove(at);
+        if let Some(at) = queue.waiting.iter().position(|waiting| waiting.call.is(link, call)) {
+            let waiting = queue.waiting.remove(at);
             drop(queue);
-            if let Some(task) = task {
-                task.handle_never_started(why);
+            if let Some(Waiting { call, .. }) = waiting {
+                call.forget_deadline(host, self.index);
+                send_reply(&call.link, call.id, self.index, 0, Err(why.failure()), true);
             }
             return true;
         }
-        let task = queue.running.iter().find(|task| found(task)).cloned();
+        let task = queue.running.iter().find(|task| task.call().is(link, call)).cloned();
         drop(queue);
         if let Some(task) = task {
             task.end(why);
@@ -171,39 +189,48 @@ impl<W: DistributedWorker> Slot<W> {
         let queue = lock(&self.queue);
         let (waiting, running) = (queue.waiting.len(), queue.running.len());
         (waiting + running > 0 || queue.alone || queue.starting.is_some())
-            .then(|| format!("{waiting} calls wait in {}, {running} run", self.info().id()))
+            .then(|| format!("{waiting} calls wait in {}, {running} run", queue.info.id()))
     }
 
     /// Ends every call that came over `link`, which is gone.
-    pub(super) fn cancel_all(&self, link: &Arc<Uplink>) {
+    pub(super) fn cancel_all(&self, host: &Shared<W>, link: &Arc<Uplink>) {
         let (never_started, running) = {
             let mut queue = lock(&self.queue);
             let (gone, kept): (VecDeque<_>, VecDeque<_>) =
-                queue.waiting.drain(..).partition(|task| task.came_over(link));
+                queue.waiting.drain(..).partition(|waiting| waiting.call.came_over(link));
             queue.waiting = kept;
-            let running = queue.running.iter().filter(|task| task.came_over(link));
+            let running = queue.running.iter().filter(|task| task.call().came_over(link));
             (gone, running.cloned().collect::<Vec<_>>())
         };
         for task in running {
             task.end(Ended::Cancelled);
         }
-        never_started.iter().for_each(|task| task.forget_deadline());
+        never_started.iter().for_each(|waiting| waiting.call.forget_deadline(host, self.index));
     }
 }
 
 impl<W: DistributedWorker> Queue<W> {
     /// Takes the next call if it may start now, with the number of this start.
-    fn next_start(&mut self, built: bool) -> Option<(u64, Arc<Task<W>>)> {
+    fn next_start(&mut self, built: bool, now: Instant) -> Option<(u64, Waiting)> {
         // Whatever it is, the first call of a worker that is not built builds it.
-        let alone = self.waiting.front()?.exclusive() || !built;
+        let alone = self.waiting.front()?.call.exclusive || !built;
         if self.starting.is_some() || self.alone || (alone && !self.running.is_empty()) {
             return None;
         }
         self.alone = alone;
-        let task = self.waiting.pop_front()?;
-        self.running.push(task.clone());
+        let waiting = self.waiting.pop_front()?;
         self.starts += 1;
-        self.starting = Some((self.starts, Instant::now()));
-        Some((self.starts, task))
+        self.starting = Some((self.starts, now));
+        Some((self.starts, waiting))
+    }
+
+    fn handle_end(&mut self, task: &Arc<Task<W>>) {
+        self.running.retain(|running| !Arc::ptr_eq(running, task));
+        self.alone &= !self.running.is_empty();
+    }
+
+    /// Whether calls wait that nobody is about to start.
+    fn is_left_waiting(&self) -> bool {
+        self.starting.is_none() && !self.waiting.is_empty()
     }
 }

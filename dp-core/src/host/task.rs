@@ -1,18 +1,19 @@
-//! One call on one worker, from its place in the queue to its reply.
+//! One call on one worker, from its start to its reply.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use tokio::time::Instant;
 
 use bytes::Bytes;
 use tracing::{Instrument, Span};
 
+use super::Shared;
+use super::call::{BUILD, Call, Waiting};
 use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
 use super::uplink::{Uplink, WorkerLink};
-use super::{Held, Shared};
 use crate::context::{CancelSignal, Context};
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};
@@ -20,11 +21,8 @@ use crate::id::WorkerInfo;
 use crate::logs;
 use crate::sync::lock;
 use crate::system;
-use crate::wire::{CallHead, FRAME_HEAD, Failure, Reply};
+use crate::wire::{FRAME_HEAD, Failure, Reply};
 use crate::worker::DistributedWorker;
-
-/// Builds the worker, as an exclusive call in its queue. Never on the wire.
-pub(super) const BUILD: u16 = u16::MAX;
 
 /// Why a call ended before its method did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +33,7 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    fn failure(self) -> Failure {
+    pub(super) fn failure(self) -> Failure {
         match self {
             Self::Cancelled => Failure::Cancelled,
             Self::TimedOut => Failure::TimedOut,
@@ -54,22 +52,15 @@ impl Ended {
 pub(super) struct Task<W: DistributedWorker> {
     host: Arc<Shared<W>>,
     slot: Arc<Slot<W>>,
-    /// The worker as the call meant it: where it stood in the caller's roster.
+    call: Arc<Call>,
     info: WorkerInfo,
-    link: Arc<Uplink>,
-    call: u64,
-    method: u16,
-    exclusive: bool,
-    timed: bool,
-    deadline: Option<Instant>,
+    started: Instant,
     turn: Turn,
     ended: AtomicU8,
     /// It listened for its cancellation when that came: it sees to its own end.
     left_alone: AtomicBool,
     stage: Mutex<Stage>,
     cancel: Arc<CancelSignal>,
-    started: OnceLock<Instant>,
-    _held: Option<Arc<Held>>,
 }
 
 enum Stage {
@@ -81,70 +72,36 @@ enum Stage {
 }
 
 impl<W: DistributedWorker> Task<W> {
+    /// Whoever makes it starts it.
     pub(super) fn new(
         host: &Arc<Shared<W>>,
         slot: &Arc<Slot<W>>,
-        link: &Arc<Uplink>,
-        head: &CallHead,
-        exclusive: bool,
-        (arguments, held): (Bytes, Option<Arc<Held>>),
-        deadline: Option<Instant>,
+        Waiting { call, arguments, info }: Waiting,
+        now: Instant,
     ) -> Arc<Self> {
         Arc::new(Self {
             host: host.clone(),
             slot: slot.clone(),
-            info: slot.info(),
-            link: link.clone(),
-            call: head.call,
-            method: head.method,
-            exclusive,
-            timed: head.timed,
-            deadline,
+            call,
+            info,
+            started: now,
             turn: Turn::queued(),
             ended: AtomicU8::new(0),
             left_alone: AtomicBool::new(false),
             stage: Mutex::new(Stage::Waiting(arguments)),
             cancel: Arc::default(),
-            started: OnceLock::new(),
-            _held: held,
         })
     }
 
-    /// A task that builds the worker.
-    pub(super) fn build(
-        host: &Arc<Shared<W>>,
-        slot: &Arc<Slot<W>>,
-        link: &Arc<Uplink>,
-    ) -> Arc<Self> {
-        let targets = crate::wire::Targets::All;
-        let head = CallHead { call: 0, method: BUILD, timed: false, timeout: None, targets };
-        Self::new(host, slot, link, &head, true, (Bytes::new(), None), None)
-    }
-
-    /// Whether this is the call of this number that came over this connection.
-    pub(super) fn is_call(&self, link: u64, call: u64) -> bool {
-        self.call == call && self.link.number() == link && self.method != BUILD
-    }
-
-    pub(super) fn exclusive(&self) -> bool {
-        self.exclusive
-    }
-
-    pub(super) fn came_over(&self, link: &Arc<Uplink>) -> bool {
-        Arc::ptr_eq(&self.link, link)
+    pub(super) fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Starts the call: polls it once, in place. Unless `flush`, its answer waits for whoever started
-    /// it to flush the connection.
-    pub(super) fn start(self: &Arc<Self>, flush: bool) {
-        let _ = self.started.set(Instant::now());
-        self.poll(flush);
-    }
-
-    /// It was taken out of the queue before it could start.
-    pub(super) fn handle_never_started(&self, why: Ended) {
-        self.forget_deadline();
-        self.reply(Err(why.failure()), true);
+    /// it to flush the connection. When it ended, if it has: whoever started it tells the worker's
+    /// queue.
+    pub(super) fn start(self: &Arc<Self>, flush: bool) -> Option<Instant> {
+        self.poll(flush)
     }
 
     /// Ends the call before its method has. The method is dropped where it awaits, unless it awaits
@@ -164,16 +121,18 @@ impl<W: DistributedWorker> Task<W> {
         }
     }
 
-    fn poll(self: &Arc<Self>, flush: bool) {
+    fn poll(self: &Arc<Self>, flush: bool) -> Option<Instant> {
         self.turn.begin();
         let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Taken);
         if let Some(result) = self.poll_stage(stage) {
             self.turn.end();
-            self.finish(result, flush);
-        } else if self.turn.pause() {
+            return Some(self.finish(result, flush));
+        }
+        if self.turn.pause() {
             // In its turn again, so that nobody starves the others.
             self.host.executor.push(self.clone());
         }
+        None
     }
 
     /// Polls the method; `None` if it is not over, when the stage has been put back.
@@ -208,7 +167,7 @@ impl<W: DistributedWorker> Task<W> {
             }
             Err(panic) => {
                 self.drop_future(future);
-                if self.exclusive {
+                if self.call.exclusive {
                     self.rebuild();
                 }
                 Some(Err(Failure::Panicked { message: panic_message(&*panic) }))
@@ -218,7 +177,7 @@ impl<W: DistributedWorker> Task<W> {
 
     /// Makes the call's future; `Err` is its result where there is nothing to await.
     fn open(self: &Arc<Self>, arguments: Bytes) -> Result<Invoked, Result<Bytes, Failure>> {
-        match self.method {
+        match self.call.method {
             system::SYNCHRO => return Err(Ok(Bytes::new())),
             // Another connection, or a call, may have had it built meanwhile.
             BUILD if self.slot.built.load(Ordering::Acquire) => return Err(Ok(Bytes::new())),
@@ -226,23 +185,23 @@ impl<W: DistributedWorker> Task<W> {
             _ => {}
         }
         let busy = || Err(Failure::NotStarted { reason: "the worker is being built".to_owned() });
-        let mut access = Access::take(&self.slot.worker, self.exclusive).ok_or_else(busy)?;
+        let mut access = Access::take(&self.slot.worker, self.call.exclusive).ok_or_else(busy)?;
         if !access.is_built() {
             drop(access);
             self.build_worker().map_err(Err)?;
-            if !self.exclusive && self.slot.handle_built() {
-                self.host.start(&self.link, vec![self.slot.clone()]);
+            if !self.call.exclusive && self.slot.handle_built() {
+                self.host.start(&self.call.link, vec![self.slot.clone()]);
             }
-            access = Access::take(&self.slot.worker, self.exclusive).ok_or_else(busy)?;
+            access = Access::take(&self.slot.worker, self.call.exclusive).ok_or_else(busy)?;
         }
         let link = WorkerLink {
-            uplink: self.link.clone(),
+            uplink: self.call.link.clone(),
             worker: self.slot.index as u32,
-            call: self.call,
+            call: self.call.id,
         };
         let (recorder, cancel) = (self.slot.recorder.clone(), self.cancel.clone());
         let context = Context::new(self.info.clone(), recorder, cancel, Some(link));
-        let invocation = Invocation::new(self.method, arguments, context, access);
+        let invocation = Invocation::new(self.call.method, arguments, context, access);
         // Generated code only makes a future here; what the user wrote runs when it is polled.
         let method = W::dispatch(invocation);
         let span = self.span();
@@ -255,12 +214,12 @@ impl<W: DistributedWorker> Task<W> {
     /// What is logged while the method runs is logged in this. It is there only if somebody looks: at
     /// the debug level, or for a server that wants to see the log.
     fn span(&self) -> Span {
-        let method = self.host.contract.methods.get(usize::from(self.method));
+        let method = self.host.contract.methods.get(usize::from(self.call.method));
         tracing::debug_span!(
             target: logs::CALL, "call",
             worker = %self.info.id(),
             method = method.map_or("(constructor)", |method| method.name),
-            call = self.call,
+            call = self.call.id,
         )
     }
 
@@ -314,40 +273,28 @@ impl<W: DistributedWorker> Task<W> {
         }
     }
 
-    fn finish(self: &Arc<Self>, result: Result<Bytes, Failure>, flush: bool) {
-        self.forget_deadline();
-        if self.method != BUILD {
-            if self.timed {
-                let name = self.host.contract.methods.get(usize::from(self.method));
-                let name = name.map_or_else(|| system::name(self.method), |method| method.name);
-                self.slot.recorder.add_time(name, self.elapsed());
+    /// Answers the call, now. When that is.
+    fn finish(&self, result: Result<Bytes, Failure>, flush: bool) -> Instant {
+        let now = Instant::now();
+        let Call { link, id, method, timed, .. } = &*self.call;
+        self.call.forget_deadline(&self.host, self.slot.index);
+        if *method == BUILD {
+            if let Err(failure) = result {
+                tracing::error!(worker = %self.slot.info().id(), "not built: {failure:?}");
             }
-            // Ahead of the answer: who has the answer has what was recorded until then.
-            self.slot.tell_news(&self.link);
-            self.reply(result, flush);
-        } else if let Err(failure) = result {
-            tracing::error!(worker = %self.slot.info().id(), "not built: {failure:?}");
+            return now;
         }
-        if self.slot.handle_end(self) {
-            // In a job of its own: this one may have been noticed as blocked already.
-            self.host.start(&self.link, vec![self.slot.clone()]);
+        let elapsed = now - self.started;
+        if *timed {
+            let name = self.host.contract.methods.get(usize::from(*method));
+            let name = name.map_or_else(|| system::name(*method), |method| method.name);
+            self.slot.recorder.add_time(name, elapsed);
         }
-    }
-
-    fn elapsed(&self) -> std::time::Duration {
-        self.started.get().map(Instant::elapsed).unwrap_or_default()
-    }
-
-    fn reply(&self, result: Result<Bytes, Failure>, flush: bool) {
-        let elapsed = u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX);
-        send_reply(&self.link, self.call, self.slot.index, elapsed, result, flush);
-    }
-
-    pub(super) fn forget_deadline(&self) {
-        if let Some(deadline) = self.deadline {
-            let key = (self.link.number(), self.call, self.slot.index);
-            lock(&self.host.deadlines).remove(deadline, key);
-        }
+        // Ahead of the answer: who has the answer has what was recorded until then.
+        self.slot.tell_news(link);
+        let elapsed = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        send_reply(link, *id, self.slot.index, elapsed, result, flush);
+        now
     }
 }
 
@@ -370,7 +317,10 @@ pub(super) fn send_reply(
 
 impl<W: DistributedWorker> Job for Task<W> {
     fn run(self: Arc<Self>) {
-        self.poll(true);
+        if self.poll(true).is_some() && self.slot.handle_end(&self) {
+            // In a job of its own: this one may have been noticed as blocked already.
+            self.host.start(&self.call.link, vec![self.slot.clone()]);
+        }
     }
 }
 
