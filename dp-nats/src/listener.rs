@@ -1,0 +1,204 @@
+//! The server's side: lets clients of a job join, and hands each what comes from it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::{Client, Message, RequestErrorKind, Subject, Subscriber};
+use dp_core::engine::Peer;
+use futures_util::StreamExt;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::link::{Link, POOL, Pool};
+use crate::settings::{chain, chunk};
+use crate::stream::NatsStream;
+use crate::wire::{Answer, HEAD, Id, Request, text};
+use crate::{Connection, NatsError, Settings};
+
+/// How long another server of the job may take to say that it is there.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// A server of a job: clients join here.
+pub struct Listener {
+    settings: Settings,
+    client: Client,
+    joining: Subscriber,
+    server: Id,
+    hub: Arc<Hub>,
+    pool: Arc<Pool>,
+    receiving: Arc<Receiving>,
+}
+
+/// The links that there are.
+#[derive(Debug, Default)]
+struct Hub {
+    links: Mutex<Links>,
+    /// How many messages to all were sent.
+    around: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Links {
+    /// By the text in the subject.
+    by_text: HashMap<String, Arc<Link>>,
+    last: u32,
+}
+
+impl Hub {
+    fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What comes is handed out until the listener and all its links are gone.
+struct Receiving(JoinHandle<()>);
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A link that is known, until this is dropped.
+struct Known(Arc<Hub>, String, #[allow(dead_code)] Arc<Receiving>);
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.0.links().by_text.remove(&self.1);
+    }
+}
+
+impl Listener {
+    /// Takes the job. Belongs on [`engine::io`].
+    ///
+    /// # Errors
+    /// [`NatsError`]: the NATS server cannot be reached or does not let us in, or the job has a server.
+    ///
+    /// [`engine::io`]: dp_core::engine::io
+    pub async fn open(settings: &Settings) -> Result<Self, NatsError> {
+        let client = settings.connect("server").await?;
+        let engine = settings.engine();
+        let join = settings.subject("join");
+        let probe = client.request(join.clone(), Request::Probe.message());
+        match timeout(PROBE, probe).await {
+            Ok(Ok(_)) => {
+                let job = settings.job_name().to_owned();
+                return Err(NatsError::JobTaken { job, engine });
+            }
+            Ok(Err(error)) if error.kind() != RequestErrorKind::NoResponders => {
+                return Err(NatsError::Unreachable { engine, reason: chain(&error) });
+            }
+            // Whoever had it is gone, or does not answer.
+            Ok(Err(_)) | Err(_) => {}
+        }
+        let unreachable = |error: &dyn std::error::Error| NatsError::Unreachable {
+            engine: settings.engine(),
+            reason: chain(error),
+        };
+        let from = client.subscribe(settings.subject("from.*"));
+        let from = from.await.map_err(|error| unreachable(&error))?;
+        let joining = client.subscribe(join).await.map_err(|error| unreachable(&error))?;
+        // Who is told that this server is there finds it.
+        client.flush().await.map_err(|error| unreachable(&error))?;
+        let hub = Arc::<Hub>::default();
+        Ok(Self {
+            settings: settings.clone(),
+            client,
+            joining,
+            server: random(),
+            receiving: Arc::new(Receiving(tokio::spawn(receive(hub.clone(), from)))),
+            hub,
+            pool: Arc::new(Pool::new(POOL)),
+        })
+    }
+
+    /// The next client that joins. `None` when the connection to the NATS server was closed for good.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has taken no client.
+    pub async fn accept(&mut self) -> Option<(NatsStream, Peer)> {
+        loop {
+            let Message { reply, payload, .. } = self.joining.next().await?;
+            let (Some(reply), Some(request)) = (reply, Request::parse(&payload)) else {
+                tracing::warn!("a message on {} is none of a dp client's", self.joining_subject());
+                continue;
+            };
+            match request {
+                Request::Probe => self.answer(reply, &[]),
+                Request::Join { address, limit } => return Some(self.join(reply, &address, limit)),
+            }
+        }
+    }
+
+    fn joining_subject(&self) -> String {
+        self.settings.subject("join")
+    }
+
+    fn join(&self, reply: Subject, address: &str, limit: u64) -> (NatsStream, Peer) {
+        let id = random();
+        let name = text(&id);
+        let (link, known) = {
+            let mut links = self.hub.links();
+            // Never used again: 4 billion clients are more than any server sees.
+            links.last = links.last.wrapping_add(1);
+            let chunk = chunk(&self.client) - HEAD;
+            let link = Arc::new(Link::server(links.last, limit, chunk, self.pool.clone()));
+            links.by_text.insert(name.clone(), link.clone());
+            (link, Known(self.hub.clone(), name.clone(), self.receiving.clone()))
+        };
+        let number = link.number();
+        let answer = Answer { server: self.server, link: id, number, limit: Link::SERVER_LIMIT };
+        self.answer(reply, &answer.message());
+        let to = Subject::from(self.settings.subject(&format!("to.{name}")));
+        let stream = NatsStream::new(link, to, &self.client, self.hub.around.clone(), known);
+        let peer = Peer::new(if address.is_empty() { "nats" } else { address });
+        (stream, peer)
+    }
+
+    /// Answers where there is room; whoever gets no answer asks again.
+    fn answer(&self, reply: Subject, message: &[u8]) {
+        let (client, message) = (self.client.clone(), message.to_vec());
+        tokio::spawn(async move { client.publish(reply, message.into()).await });
+    }
+
+    /// The connection to the NATS server, which is to be closed when all is done.
+    pub fn connection(&self) -> Connection {
+        Connection(self.client.clone())
+    }
+}
+
+/// Hands what comes to the link that it is for.
+async fn receive(hub: Arc<Hub>, mut from: Subscriber) {
+    while let Some(message) = from.next().await {
+        let name = message.subject.rsplit('.').next().unwrap_or_default();
+        let link = hub.links().by_text.get(name).cloned();
+        // That of a client that this server has given up: it will hear nothing more, and notice.
+        if let Some(link) = link {
+            link.deliver(message.payload);
+        }
+    }
+    let links = std::mem::take(&mut hub.links().by_text);
+    links.values().for_each(|link| link.fail("the connection to the NATS server was closed"));
+}
+
+/// Nobody can guess it.
+fn random() -> Id {
+    let mut id = Id::default();
+    if SystemRandom::new().fill(&mut id).is_err() {
+        // A system without random numbers: then at least no two are the same.
+        let hash = RandomState::new().hash_one(std::time::Instant::now());
+        id[..8].copy_from_slice(&hash.to_le_bytes());
+    }
+    id
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
