@@ -26,6 +26,8 @@ pub struct ClientBuilder<W, C = DefaultConstructor> {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) server: String,
+    #[cfg(feature = "nats")]
+    pub(crate) engine: Option<dp_nats::Settings>,
     pub(crate) id: Option<String>,
     /// The rank that a launcher has given is added to the id.
     pub(crate) ranked: bool,
@@ -83,6 +85,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             server: DEFAULT_ADDRESS.to_owned(),
+            #[cfg(feature = "nats")]
+            engine: None,
             id: None,
             ranked: false,
             workers: 1,
@@ -170,6 +174,14 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// [`token`](Self::token) is.
     pub fn server(mut self, address: impl Into<String>) -> Self {
         self.settings.server = address.into();
+        self
+    }
+
+    /// The NATS server that carries the connection, in place of [`server`](Self::server); the server has
+    /// to be given the same.
+    #[cfg(feature = "nats")]
+    pub fn engine(mut self, engine: dp_nats::Settings) -> Self {
+        self.settings.engine = Some(engine);
         self
     }
 

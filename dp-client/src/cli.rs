@@ -69,6 +69,11 @@ pub struct ClientArgs {
     )]
     pub server: String,
 
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    #[allow(missing_docs)] // It would be the description of the program.
+    pub nats: dp_nats::EngineArgs,
+
     /// This client's name, which no other client may have [default: host name and process id]
     ///
     /// With --tls-cert it is the name in the certificate. Where a launcher has started several clients
@@ -227,6 +232,8 @@ impl ClientArgs {
     pub fn builder<W: DistributedWorker>(&self) -> ClientBuilder<W> {
         let mut settings = Settings {
             server: self.server.clone(),
+            #[cfg(feature = "nats")]
+            engine: self.nats.settings(),
             id: self.id.clone(),
             ranked: true,
             workers: self.workers,
@@ -402,7 +409,8 @@ fn start_logging(verbose: u8) {
             Ok(directives) if !directives.trim().is_empty() => {
                 EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
             }
-            _ => EnvFilter::new("info"),
+            // The NATS client tells at every step what is told here where it matters.
+            _ => EnvFilter::new("info,async_nats=error"),
         },
         1 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::builder::{AfterLoss, ClientBuilder, Settings};
-use crate::connect::{Attempts, Holder, connect};
+use crate::connect::{Attempts, Connected, Holder, Target, connect};
 
 /// A client: hosts workers of type `W`, and does what its server says until that says quit.
 ///
@@ -46,7 +46,7 @@ use crate::connect::{Attempts, Holder, connect};
 /// ```
 pub struct Client<W: DistributedWorker> {
     id: WorkerId,
-    server: Address,
+    server: Target,
     workers: usize,
     connect_for: Option<Duration>,
     after_loss: AfterLoss,
@@ -65,13 +65,13 @@ impl<W: DistributedWorker> Client<W> {
         settings: Settings,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let Settings { server, id, ranked, workers, connect_for, after_loss, security, limits } =
+        let server = Target::of(&settings)?;
+        let Settings { id, ranked, workers, connect_for, after_loss, security, limits, .. } =
             settings;
         let runtime = Handle::try_current().map_err(|_| ClientError::NoRuntime)?;
         if workers == 0 {
             return Err(ClientError::NoWorkers);
         }
-        let server: Address = server.parse()?;
         let gate = security.gate()?;
         // The server knows it by the name in its certificate.
         let proven = || gate.tls.as_ref().and_then(ClientTls::own_name).map(str::to_owned);
@@ -88,7 +88,7 @@ impl<W: DistributedWorker> Client<W> {
             // The longest id among the workers' must be one too.
             WorkerId::new(format!("{id}/{workers}"))?;
         }
-        let gate = Gate::new(&server, gate, security.users);
+        let gate = Gate::new(server.address(), gate, security.users);
         let handshake_timeout = limits.handshake_timeout;
         let host = Arc::new(Host::new(id.to_string(), workers, limits, runtime, constructor));
         Ok(Self { id, server, workers, connect_for, after_loss, gate, handshake_timeout, host })
@@ -139,12 +139,12 @@ impl<W: DistributedWorker> Client<W> {
     }
 
     async fn serve(self) -> Result<(), ClientError> {
-        let Self { server: address, host, gate, .. } = self;
-        let server = address.to_string();
+        let Self { server: target, host, gate, .. } = self;
+        let server = target.address().to_string();
         let mut attempts = Attempts::new(&server, self.connect_for, Instant::now());
         let mut holder = None;
         loop {
-            let (stream, address) = connect(&address, &mut attempts).await?;
+            let Connected { stream, address, carrier } = connect(&target, &mut attempts).await?;
             tracing::debug!("connected to {address}");
             let passing = timeout(self.handshake_timeout, gate.pass(stream)).await;
             let stream = match passing {
@@ -162,7 +162,9 @@ impl<W: DistributedWorker> Client<W> {
                 }
             };
             let began = Instant::now();
-            match host.serve(stream, address).await {
+            let served = host.serve(stream, address).await;
+            carrier.close().await;
+            match served {
                 Ok(()) => {
                     tracing::info!("the server at {server} said quit");
                     return Ok(());
@@ -220,7 +222,7 @@ impl<W: DistributedWorker> fmt::Debug for Client<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("id", &self.id)
-            .field("server", &self.server)
+            .field("server", &self.server.address())
             .field("workers", &self.workers)
             .field("connect_for", &self.connect_for)
             .finish_non_exhaustive()
@@ -244,6 +246,7 @@ impl Gate {
         let _ = users;
         let (gate, host) = match server {
             Address::Tcp(whole) => (gate, address::host(whole)),
+            Address::Engine { job, .. } => (gate, job.clone()),
             // Nobody is on the way there.
             _ => (gate.without_tls(), String::new()),
         };

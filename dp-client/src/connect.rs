@@ -5,11 +5,14 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+#[cfg(feature = "nats")]
+use dp_core::net::Carried;
 use dp_core::net::Socket;
 use dp_core::net::address::Address;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
+use crate::builder::Settings;
 use crate::client::ClientError;
 
 /// How long an attempt may take when the time for trying is up.
@@ -23,52 +26,132 @@ const STEADY: Duration = Duration::from_secs(10);
 /// An address that does not answer is given up for the next one after this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection to `server`, and the address that it goes to. Tries until it has one.
+/// Where the server is.
+#[derive(Debug)]
+pub(crate) enum Target {
+    At(Address),
+    #[cfg(feature = "nats")]
+    Nats(Address, dp_nats::Settings),
+}
+
+impl Target {
+    pub(crate) fn of(settings: &Settings) -> Result<Self, ClientError> {
+        #[cfg(feature = "nats")]
+        if let Some(engine) = &settings.engine {
+            let job = engine.job_name().to_owned();
+            let address = Address::Engine { engine: engine.engine(), job };
+            return Ok(Self::Nats(address, engine.clone()));
+        }
+        Ok(Self::At(settings.server.parse()?))
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        match self {
+            Self::At(address) => address,
+            #[cfg(feature = "nats")]
+            Self::Nats(address, _) => address,
+        }
+    }
+}
+
+/// A connection to the server.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) stream: Socket,
+    /// Where it goes.
+    pub(crate) address: String,
+    pub(crate) carrier: Carrier,
+}
+
+/// What carries a connection, if it is anything of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Carrier {
+    #[cfg(feature = "nats")]
+    nats: Option<dp_nats::Connection>,
+}
+
+impl Carrier {
+    /// Lets what was written last arrive.
+    pub(crate) async fn close(self) {
+        #[cfg(feature = "nats")]
+        if let Some(nats) = self.nats {
+            nats.close().await;
+        }
+    }
+}
+
+impl Connected {
+    fn to(stream: impl Into<Socket>, address: String) -> Self {
+        Self { stream: stream.into(), address, carrier: Carrier::default() }
+    }
+}
+
+/// A connection to `server`. Tries until it has one.
 pub(crate) async fn connect(
-    server: &Address,
+    server: &Target,
     attempts: &mut Attempts,
-) -> Result<(Socket, String), ClientError> {
+) -> Result<Connected, ClientError> {
     loop {
         // The last attempt needs a moment, too.
         let limit = attempts.remaining().map(|remaining| remaining.max(LAST_ATTEMPT));
         match within(limit, try_once(server)).await {
-            Ok((stream, address)) => return Ok((stream, address)),
-            Err(error) if is_about_users(server, &error) => {
-                let reason = format!(
-                    "{error}: its socket is for another user; run both as one user, or allow this \
-                     one with --allow-uid of the server"
-                );
-                return Err(ClientError::Untrusted { server: server.to_string(), reason });
-            }
-            Err(error) => attempts.failed(error).await?,
+            Ok(connected) => return Ok(connected),
+            Err(error) => match lasting(server, &error) {
+                Some(reason) => {
+                    let server = server.address().to_string();
+                    return Err(ClientError::Untrusted { server, reason });
+                }
+                None => attempts.failed(error).await?,
+            },
         }
     }
 }
 
-/// Whether the system keeps this process from a Unix socket, which does not pass.
-fn is_about_users(server: &Address, error: &io::Error) -> bool {
-    matches!(server, Address::Unix(_)) && error.kind() == io::ErrorKind::PermissionDenied
+/// What does not pass, with the remedy.
+fn lasting(server: &Target, error: &io::Error) -> Option<String> {
+    match server {
+        // The system keeps this process from it.
+        Target::At(Address::Unix(_)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some(format!(
+                "{error}: its socket is for another user; run both as one user, or allow this one \
+                 with --allow-uid of the server"
+            ))
+        }
+        #[cfg(feature = "nats")]
+        Target::Nats(..) => {
+            let met = error.get_ref()?.downcast_ref::<dp_nats::NatsError>()?;
+            met.is_lasting().then(|| met.to_string())
+        }
+        Target::At(_) => None,
+    }
 }
 
-async fn try_once(server: &Address) -> io::Result<(Socket, String)> {
+async fn try_once(server: &Target) -> io::Result<Connected> {
     match server {
-        Address::Tcp(whole) => try_tcp(whole).await,
+        Target::At(Address::Tcp(whole)) => try_tcp(whole).await,
         #[cfg(unix)]
-        Address::Unix(path) => {
+        Target::At(address @ Address::Unix(path)) => {
             let stream = tokio::net::UnixStream::connect(path).await?;
-            Ok((stream.into(), server.to_string()))
+            Ok(Connected::to(stream, address.to_string()))
         }
-        // Refused where it was parsed.
-        _ => Err(io::ErrorKind::Unsupported.into()),
+        // Nothing is parsed into others.
+        Target::At(_) => Err(io::ErrorKind::Unsupported.into()),
+        #[cfg(feature = "nats")]
+        Target::Nats(address, settings) => {
+            let (stream, nats) = dp_nats::connect(settings).await.map_err(io::Error::other)?;
+            let stream = Socket::Carried(Carried::new(stream));
+            let carrier = Carrier { nats: Some(nats) };
+            Ok(Connected { stream, address: address.to_string(), carrier })
+        }
     }
 }
 
 /// Tries each address that `server` stands for.
-async fn try_tcp(server: &str) -> io::Result<(Socket, String)> {
+async fn try_tcp(server: &str) -> io::Result<Connected> {
     let mut failure = None;
     for address in lookup_host(server).await? {
         match within(Some(CONNECT_TIMEOUT), TcpStream::connect(address)).await {
-            Ok(stream) => return Ok((stream.into(), address.to_string())),
+            Ok(stream) => return Ok(Connected::to(stream, address.to_string())),
             Err(error) => {
                 tracing::debug!("{address}: {error}");
                 failure.get_or_insert(error);
@@ -257,7 +340,8 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let limit = Duration::from_millis(200);
         let mut attempts = Attempts::new("lab", Some(limit), Instant::now());
-        let error = connect(&Address::Tcp(free.to_string()), &mut attempts).await.unwrap_err();
+        let error =
+            connect(&Target::At(Address::Tcp(free.to_string())), &mut attempts).await.unwrap_err();
         let ClientError::NotReached { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
     }
@@ -267,9 +351,9 @@ mod tests {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let connecting = tokio::spawn(async move {
             let mut attempts = Attempts::new("lab", None, Instant::now());
-            connect(&Address::Tcp(address.to_string()), &mut attempts)
+            connect(&Target::At(Address::Tcp(address.to_string())), &mut attempts)
                 .await
-                .map(|(_, address)| address)
+                .map(|connected| connected.address)
         });
         sleep(Duration::from_millis(100)).await;
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();

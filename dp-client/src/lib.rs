@@ -36,6 +36,8 @@
 //! ```
 //!
 //! A client may be started before its server: it keeps trying. All its workers share one connection.
+//!
+//! With the feature `nats`, a NATS server can carry that connection: see `ClientBuilder::engine`.
 
 mod builder;
 mod cli;
@@ -50,4 +52,6 @@ pub use cli::{ClientArgs, main};
 pub use client::{Client, ClientError};
 pub use dp_core::net::address::AddressError;
 pub use dp_core::net::{SecretError, Token};
+#[cfg(feature = "nats")]
+pub use dp_nats as nats;
 pub use logs::log_layer;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_nats::{Client, RequestErrorKind, Subject, Subscriber};
 use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::link::Link;
-use crate::settings::{chain, chunk};
+use crate::settings::{again, chain, chunk};
 use crate::stream::NatsStream;
 use crate::wire::{Answer, HEAD, Request, text};
 use crate::{NatsError, Settings};
@@ -36,7 +37,7 @@ pub struct Connection(pub(crate) Client);
 ///
 /// [`engine::io`]: dp_core::engine::io
 pub async fn connect(settings: &Settings) -> Result<(NatsStream, Connection), NatsError> {
-    let client = settings.connect("client").await?;
+    let (client, connected) = settings.connect("client").await?;
     let (job, engine) = (settings.job_name().to_owned(), settings.engine());
     let limit = Link::CLIENT_LIMIT;
     let join = Request::Join { address: client.server_info().client_ip, limit };
@@ -68,13 +69,18 @@ pub async fn connect(settings: &Settings) -> Result<(NatsStream, Connection), Na
     let all = client.subscribe(all).await.map_err(|error| unreachable(&error))?;
     let to = Subject::from(settings.subject(&format!("from.{link}")));
     let link = Arc::new(Link::client(answer.number, answer.limit, chunk(&client) - HEAD));
-    let receiving = Receiving(tokio::spawn(receive(link.clone(), own, all)));
+    let receiving = Receiving(tokio::spawn(receive(link.clone(), own, all, connected)));
     let stream = NatsStream::new(link, to, &client, Arc::new(AtomicU64::new(0)), receiving);
     Ok((stream, Connection(client)))
 }
 
 /// Hands what comes to the link, for as long as that is there.
-async fn receive(link: Arc<Link>, mut own: Subscriber, mut all: Subscriber) {
+async fn receive(
+    link: Arc<Link>,
+    mut own: Subscriber,
+    mut all: Subscriber,
+    mut connected: watch::Receiver<u32>,
+) {
     loop {
         // Which of the two is first makes no difference: the numbers say the order.
         tokio::select! {
@@ -86,6 +92,12 @@ async fn receive(link: Arc<Link>, mut own: Subscriber, mut all: Subscriber) {
                 Some(message) => link.deliver_around(message.payload),
                 None => break,
             },
+            // It was away for a while.
+            Ok(()) = connected.changed() => {
+                if again(&mut connected) {
+                    link.check();
+                }
+            }
         }
     }
     link.fail("the connection to the NATS server was closed");

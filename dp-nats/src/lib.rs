@@ -6,6 +6,8 @@
 //! and permitted one window at a time, since NATS may drop some: what was dropped is reported as the loss
 //! of the connection, never passed over. PROTOCOL.md has the subjects and the bytes.
 
+#[cfg(feature = "args")]
+mod args;
 mod client;
 mod link;
 mod listener;
@@ -13,7 +15,9 @@ mod settings;
 mod stream;
 mod wire;
 
+#[cfg(feature = "args")]
+pub use args::EngineArgs;
 pub use client::{Connection, connect};
 pub use listener::Listener;
-pub use settings::{NatsError, Settings, SettingsError};
+pub use settings::{Job, NatsError, Settings, SettingsError};
 pub use stream::NatsStream;

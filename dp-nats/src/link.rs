@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -82,6 +83,9 @@ struct Out {
     waiting: usize,
     asked: bool,
     ended: bool,
+    /// Whether the other side is to be asked what it has sent, and whether it has asked that.
+    ask: bool,
+    answer: bool,
     waker: Option<Waker>,
 }
 
@@ -232,7 +236,20 @@ impl Link {
         let mut state = self.lock();
         let waiting = state.out.waiting;
         state.out.asked |= waiting > 0;
-        state.head(Kind::Credit, 0, waiting, 0)
+        state.out.answer = false;
+        let kind = if mem::take(&mut state.out.ask) { Kind::Ask } else { Kind::Credit };
+        let sent = state.out.sent;
+        state.head(kind, sent, waiting, 0)
+    }
+
+    /// Has both sides compare what was sent and what has come: behind a moment at which something may
+    /// have been lost.
+    pub(crate) fn check(&self) {
+        let mut state = self.lock();
+        state.out.ask = true;
+        let reader = state.incoming.waker.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
     }
 
     /// What has to be told.
@@ -241,6 +258,7 @@ impl Link {
         let (out, incoming) = (&state.out, &state.incoming);
         match () {
             () if state.failure.is_some() => Owed::Nothing,
+            () if out.ask || out.answer => Owed::Now,
             () if incoming.granted > incoming.told_granted => Owed::Now,
             () if out.waiting > 0 && !out.asked && out.room() == 0 => Owed::Now,
             // A server sends nothing to all while something is on its way to one.
@@ -250,6 +268,7 @@ impl Link {
     }
 
     /// Whether a message to all of so many bytes is for this link too. Then it counts as sent.
+    #[cfg(test)]
     pub(crate) fn joins_around(&self, length: usize) -> bool {
         let mut state = self.lock();
         let (out, received) = (&state.out, state.incoming.received);
@@ -277,7 +296,13 @@ impl Link {
         state.out.acknowledged = state.out.acknowledged.max(acknowledged);
         state.incoming.wanted = head.waiting.into();
         let taken = match head.kind {
-            Kind::Credit => Ok(()),
+            Kind::Credit | Kind::Ask => {
+                state.out.answer |= head.kind == Kind::Ask;
+                match head.number.saturating_sub(state.incoming.received) {
+                    0 => Ok(()),
+                    missed => Err(lost(missed)),
+                }
+            }
             Kind::Bytes => state.incoming.take(head, Some(bytes), self.pool.as_deref()),
             Kind::End => state.incoming.take(head, None, self.pool.as_deref()),
         };

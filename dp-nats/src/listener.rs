@@ -11,11 +11,12 @@ use async_nats::{Client, Message, RequestErrorKind, Subject, Subscriber};
 use dp_core::engine::Peer;
 use futures_util::StreamExt;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::link::{Link, POOL, Pool};
-use crate::settings::{chain, chunk};
+use crate::settings::{again, chain, chunk};
 use crate::stream::NatsStream;
 use crate::wire::{Answer, HEAD, Id, Request, text};
 use crate::{Connection, NatsError, Settings};
@@ -81,7 +82,7 @@ impl Listener {
     ///
     /// [`engine::io`]: dp_core::engine::io
     pub async fn open(settings: &Settings) -> Result<Self, NatsError> {
-        let client = settings.connect("server").await?;
+        let (client, connected) = settings.connect("server").await?;
         let engine = settings.engine();
         let join = settings.subject("join");
         let probe = client.request(join.clone(), Request::Probe.message());
@@ -111,7 +112,7 @@ impl Listener {
             client,
             joining,
             server: random(),
-            receiving: Arc::new(Receiving(tokio::spawn(receive(hub.clone(), from)))),
+            receiving: Arc::new(Receiving(tokio::spawn(receive(hub.clone(), from, connected)))),
             hub,
             pool: Arc::new(Pool::new(POOL)),
         })
@@ -173,8 +174,19 @@ impl Listener {
 }
 
 /// Hands what comes to the link that it is for.
-async fn receive(hub: Arc<Hub>, mut from: Subscriber) {
-    while let Some(message) = from.next().await {
+async fn receive(hub: Arc<Hub>, mut from: Subscriber, mut connected: watch::Receiver<u32>) {
+    loop {
+        let message = tokio::select! {
+            message = from.next() => message,
+            // It was away for a while.
+            Ok(()) = connected.changed() => {
+                if again(&mut connected) {
+                    hub.links().by_text.values().for_each(|link| link.check());
+                }
+                continue;
+            }
+        };
+        let Some(message) = message else { break };
         let name = message.subject.rsplit('.').next().unwrap_or_default();
         let link = hub.links().by_text.get(name).cloned();
         // That of a client that this server has given up: it will hear nothing more, and notice.

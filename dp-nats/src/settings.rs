@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use percent_encoding::percent_decode_str;
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// How often the NATS server is asked whether it is there, when nothing else comes from it.
 const PING: Duration = Duration::from_secs(5);
@@ -27,11 +31,48 @@ const MAX_JOB: usize = 64;
 #[derive(Clone)]
 pub struct Settings {
     servers: Vec<ServerAddr>,
-    job: String,
+    job: Job,
     credentials: Option<PathBuf>,
     nkey: Option<PathBuf>,
     ca: Option<PathBuf>,
     identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The name of a job, which stands in subjects: 1 to 64 letters, digits, `-` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job(String);
+
+impl Default for Job {
+    fn default() -> Self {
+        Self("dp".to_owned())
+    }
+}
+
+impl FromStr for Job {
+    type Err = SettingsError;
+
+    fn from_str(job: &str) -> Result<Self, SettingsError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        match !job.is_empty() && job.len() <= MAX_JOB && job.chars().all(allowed) {
+            true => Ok(Self(job.to_owned())),
+            false => Err(SettingsError::Job { job: job.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Settings {
+    type Err = SettingsError;
+
+    /// As [`Settings::new`].
+    fn from_str(engine: &str) -> Result<Self, SettingsError> {
+        Self::new(engine)
+    }
 }
 
 /// Why settings cannot be used. No text has any part of a secret.
@@ -118,9 +159,16 @@ pub enum NatsError {
     },
 }
 
+impl NatsError {
+    /// Whether to try again is of no use.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. } | Self::NoServer { .. })
+    }
+}
+
 impl Settings {
     /// The job named `dp` on a NATS server: `nats://HOST:4222`, `tls://HOST:4222`, with
-    /// `USER:PASSWORD@` or `TOKEN@` in front of the host where it asks for that; several servers of one
+    /// `USER:PASSWORD@` in front of the host where it asks for that; several servers of one
     /// cluster are separated by commas.
     ///
     /// # Errors
@@ -130,7 +178,7 @@ impl Settings {
             engine.split(',').map(str::trim).map(server).collect();
         Ok(Self {
             servers: servers?,
-            job: "dp".to_owned(),
+            job: Job::default(),
             credentials: None,
             nkey: None,
             ca: None,
@@ -139,16 +187,9 @@ impl Settings {
     }
 
     /// The job's name; jobs of different names on one NATS server never meet. Default: `dp`.
-    ///
-    /// # Errors
-    /// [`SettingsError::Job`] where it has other than letters, digits, `-` and `_`, or too many.
-    pub fn job(mut self, job: &str) -> Result<Self, SettingsError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if job.is_empty() || job.len() > MAX_JOB || !job.chars().all(allowed) {
-            return Err(SettingsError::Job { job: job.to_owned() });
-        }
-        job.clone_into(&mut self.job);
-        Ok(self)
+    pub fn job(mut self, job: Job) -> Self {
+        self.job = job;
+        self
     }
 
     /// The credentials file (`.creds`: a JWT and its seed) by which the NATS server knows this side.
@@ -178,7 +219,26 @@ impl Settings {
 
     /// The name of the job.
     pub fn job_name(&self) -> &str {
-        &self.job
+        &self.job.0
+    }
+
+    /// Whether the NATS server is told who we are.
+    pub fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+            || self.nkey.is_some()
+            || self.identity.is_some()
+            || self.servers.iter().any(ServerAddr::has_user_pass)
+    }
+
+    /// Whether the NATS servers are all on this machine, as far as their names tell.
+    pub fn is_local(&self) -> bool {
+        let local = |server: &ServerAddr| match server.host() {
+            "localhost" => true,
+            host => {
+                host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        };
+        self.servers.iter().all(local)
     }
 
     /// Where the NATS servers are, without passwords.
@@ -192,9 +252,14 @@ impl Settings {
         format!("dp.{}.{rest}", self.job)
     }
 
-    pub(crate) async fn connect(&self, who: &str) -> Result<Client, NatsError> {
+    /// A connection to the NATS server, and how often there has been one so far: it may come and go.
+    pub(crate) async fn connect(
+        &self,
+        who: &str,
+    ) -> Result<(Client, watch::Receiver<u32>), NatsError> {
         let engine = self.engine();
         let at = engine.clone();
+        let (count, connected) = watch::channel(0);
         let mut options = ConnectOptions::new()
             .name(format!("dp {who} of the job {}", self.job))
             .ping_interval(PING)
@@ -202,8 +267,18 @@ impl Settings {
             .subscription_capacity(INBOX)
             .event_callback(move |event| {
                 log(&at, &event);
+                if matches!(event, Event::Connected) {
+                    count.send_modify(|count| *count += 1);
+                }
                 std::future::ready(())
             });
+        // Of one cluster: they all know the same users.
+        let user = self.servers.iter().find(|server| server.has_user_pass());
+        if let Some((user, password)) =
+            user.and_then(|server| server.username().zip(server.password()))
+        {
+            options = options.user_and_password(decoded(user), decoded(password));
+        }
         if let Some(path) = &self.credentials {
             let text = read(path)?;
             options = options.credentials(&text).map_err(|error| unusable(path, error))?;
@@ -232,8 +307,13 @@ impl Settings {
             let reason = format!("its max_payload is below {SHORTEST_CHUNK} bytes");
             return Err(NatsError::Refused { engine, reason });
         }
-        Ok(client)
+        Ok((client, connected))
     }
+}
+
+/// Whether there was a connection before the present one.
+pub(crate) fn again(connected: &mut watch::Receiver<u32>) -> bool {
+    *connected.borrow_and_update() > 1
 }
 
 /// How long a message may be at this NATS server.
@@ -265,6 +345,11 @@ fn without_password(text: &str) -> String {
     }
 }
 
+/// A part of a URL, in which some characters stand as `%2F`.
+fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
+}
+
 fn name(server: &ServerAddr) -> String {
     format!("{}://{}:{}", server.scheme(), server.host(), server.port())
 }
@@ -293,7 +378,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 fn log(engine: &str, event: &Event) {
     match event {
-        Event::Connected => tracing::info!("connected to the NATS server at {engine}"),
+        Event::Connected => tracing::debug!("connected to the NATS server at {engine}"),
         Event::Disconnected => {
             tracing::warn!("lost the NATS server at {engine}; trying to come back");
         }
@@ -348,12 +433,27 @@ mod tests {
     #[test]
     fn a_jobs_name_is_safe_in_a_subject() {
         let settings = Settings::new("nats://lab").unwrap();
-        assert_eq!(
-            settings.clone().job("nightly-2_b").unwrap().subject("join"),
-            "dp.nightly-2_b.join"
-        );
+        let job: Job = "nightly-2_b".parse().unwrap();
+        assert_eq!(settings.job(job).subject("join"), "dp.nightly-2_b.join");
         for job in ["", "a.b", "a b", ">", "*", "ä", &"x".repeat(65)] {
-            assert!(settings.clone().job(job).is_err(), "{job:?}");
+            assert!(job.parse::<Job>().is_err(), "{job:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_known_whether_strangers_may_reach_it() {
+        for (engine, local, known) in [
+            ("nats://localhost", true, false),
+            ("nats://[::1]:4222,nats://127.0.0.1", true, false),
+            ("nats://127.0.0.1,nats://lab", false, false),
+            ("nats://user:secret@lab", false, true),
+        ] {
+            let settings = Settings::new(engine).unwrap();
+            assert_eq!(
+                (settings.is_local(), settings.has_credentials()),
+                (local, known),
+                "{engine}"
+            );
         }
     }
 }

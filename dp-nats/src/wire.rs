@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     End,
     /// Not numbered: what is in its head is all.
     Credit,
+    /// The same, and one of that kind is to come back.
+    Ask,
 }
 
 /// The head of a message of one link.
@@ -28,7 +30,7 @@ pub(crate) struct Head {
     pub(crate) kind: Kind,
     /// How many bytes wait here for the other side's permission.
     pub(crate) waiting: u32,
-    /// From 1, without gaps; 0 where the message has no number.
+    /// From 1, without gaps. Where the message is not numbered, the last number before it.
     pub(crate) number: u64,
     /// The number of the last message from the other side that has come.
     pub(crate) received: u64,
@@ -44,6 +46,7 @@ impl Head {
             Kind::Bytes => 0,
             Kind::End => 1,
             Kind::Credit => 2,
+            Kind::Ask => 3,
         };
         message.put_u32_le(kind);
         message.put_u32_le(self.waiting);
@@ -61,6 +64,7 @@ impl Head {
             0 => Kind::Bytes,
             1 => Kind::End,
             2 => Kind::Credit,
+            3 => Kind::Ask,
             _ => return None,
         };
         let waiting = message.get_u32_le();
@@ -81,6 +85,7 @@ pub(crate) struct Around {
 }
 
 impl Around {
+    #[cfg(test)]
     pub(crate) fn message(number: u64, except: &[u32], parts: &[Bytes]) -> Bytes {
         let length: usize = parts.iter().map(Bytes::len).sum();
         let mut message = BytesMut::with_capacity(12 + 4 * except.len() + length);

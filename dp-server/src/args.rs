@@ -64,6 +64,11 @@ pub struct ServerArgs {
     )]
     pub bind: Vec<String>,
 
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    #[allow(missing_docs)] // It would be the description of the program.
+    pub nats: dp_nats::EngineArgs,
+
     /// How many workers make it ready to run; `auto` asks the launcher
     ///
     /// That is DP_SIZE, or what mpirun or Slurm say, less one where the server itself is one of those
@@ -348,6 +353,10 @@ impl ServerArgs {
                 |address: &Option<String>| address.clone().filter(|given| !given.is_empty());
             settings.page = given(&self.page);
             settings.metrics = given(&self.metrics);
+        }
+        #[cfg(feature = "nats")]
+        {
+            settings.engine = self.nats.settings();
         }
         let limits = &mut settings.limits;
         for (limit, given) in [

@@ -43,6 +43,8 @@ pub struct ServerBuilder<W, S = NoState> {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) bind: Vec<String>,
+    #[cfg(feature = "nats")]
+    pub(crate) engine: Option<dp_nats::Settings>,
     pub(crate) workers: usize,
     pub(crate) frequency: Option<f64>,
     pub(crate) output: OutputFormat,
@@ -107,6 +109,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             bind: vec![DEFAULT_ADDRESS.to_owned()],
+            #[cfg(feature = "nats")]
+            engine: None,
             workers: 1,
             frequency: None,
             output: OutputFormat::Text,
@@ -216,6 +220,14 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// default.
     pub fn bind_also(mut self, address: impl Into<String>) -> Self {
         self.settings.bind.push(address.into());
+        self
+    }
+
+    /// A NATS server that carries the connections of clients which are given the same: there, and not at
+    /// [`bind`](Self::bind)'s default address. Addresses that were given are listened at, too.
+    #[cfg(feature = "nats")]
+    pub fn engine(mut self, engine: dp_nats::Settings) -> Self {
+        self.settings.engine = Some(engine);
         self
     }
 
@@ -586,6 +598,22 @@ pub enum StartError {
     Exposed {
         /// The address.
         address: SocketAddr,
+    },
+    /// The NATS server that is to carry connections cannot be used, or the job has a server.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Engine(#[from] dp_nats::NatsError),
+    /// Others than this machine may reach the NATS server, and it was not told who we are: then
+    /// anybody of them could join.
+    #[cfg(feature = "nats")]
+    #[error(
+        "over {engine} everybody may join who reaches it: give server and clients a shared secret \
+         (--token-file or DP_TOKEN) or TLS (--tls-cert and --tls-key), have the NATS server ask for \
+         credentials (--nats-creds, --nats-nkey), or allow it with --insecure"
+    )]
+    EngineExposed {
+        /// Where the NATS server is.
+        engine: String,
     },
     /// The file that results are to be stored in cannot be written.
     #[error("cannot write to {}, where results are to be stored", path.display())]

@@ -206,7 +206,8 @@ fn start_logging(verbose: u8, forwarded: bool) {
             Ok(directives) if !directives.trim().is_empty() => {
                 EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
             }
-            _ => EnvFilter::new("info"),
+            // The NATS client tells at every step what is told here where it matters.
+            _ => EnvFilter::new("info,async_nats=error"),
         },
         1 => EnvFilter::new("debug"),
         _ => EnvFilter::new("trace"),

@@ -46,6 +46,8 @@
 //!
 //! Clients on the server's own machine may come over a Unix socket, see [`ServerBuilder::bind`].
 //!
+//! With the feature `nats`, a NATS server can carry the connections: see `ServerBuilder::engine`.
+//!
 //! A server that other machines reach asks them for a proof: a shared secret, see
 //! [`ServerBuilder::token`], or certificates, see [`ServerBuilder::tls`] and `SERVER certs --help`.
 
@@ -84,6 +86,8 @@ pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
 pub use dp_core::net::address::{Address, AddressError};
 pub use dp_core::net::{SecretError, Token};
+#[cfg(feature = "nats")]
+pub use dp_nats as nats;
 pub use export::{ReportFile, SaveError};
 pub use report::{FailedRun, Report, WorkerEnd, WorkerOutcome};
 pub use run::RunError;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use dp_core::DistributedWorker;
 use dp_core::engine::{self, Departure, Fleet, Peer};
+#[cfg(feature = "nats")]
+use dp_core::net::Carried;
 use dp_core::net::address::Address;
 use dp_core::net::{GateError, ServerGate, Socket};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
@@ -17,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+#[cfg(feature = "nats")]
+use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{Settings, StartError};
 use crate::traffic::{Counted, Traffic};
 #[cfg(unix)]
@@ -36,6 +40,8 @@ pub(crate) struct Listening {
     stop: watch::Sender<bool>,
     /// One for each listener; each owns the connections that it has accepted.
     tasks: JoinSet<()>,
+    #[cfg(feature = "nats")]
+    nats: Option<dp_nats::Connection>,
 }
 
 impl Listening {
@@ -46,11 +52,34 @@ impl Listening {
     ) -> Result<Self, StartError> {
         let gate = settings.security.gate()?;
         let open_to_all = gate.token.is_none() && gate.tls.is_none() && !settings.security.insecure;
-        let (bind, users) = (settings.bind.clone(), settings.security.users.clone());
+        let (bind, users) = (bind(settings), settings.security.users.clone());
         // A socket belongs to the runtime in which it was made.
-        let opened =
-            engine::io().spawn(async move { open(&bind, &users, open_to_all).await }).await;
-        let listeners = opened.unwrap_or(Err(StartError::NoRuntime))?;
+        let opening = async move {
+            match bind {
+                Some(bind) => open(&bind, &users, open_to_all).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let opened = engine::io().spawn(opening).await;
+        #[cfg_attr(not(feature = "nats"), expect(unused_mut))]
+        let mut listeners = opened.unwrap_or(Err(StartError::NoRuntime))?;
+        #[cfg(feature = "nats")]
+        let nats = match settings.engine.clone() {
+            None => None,
+            Some(engine) if open_to_all && !engine.is_local() && !engine.has_credentials() => {
+                return Err(StartError::EngineExposed { engine: engine.engine() });
+            }
+            Some(engine) => {
+                let address =
+                    Address::Engine { engine: engine.engine(), job: engine.job_name().to_owned() };
+                let opening = async move { dp_nats::Listener::open(&engine).await };
+                let opened = engine::io().spawn(opening).await;
+                let listener = opened.map_err(|_| StartError::NoRuntime)??;
+                let connection = listener.connection();
+                listeners.push(Listener::Nats(address, listener));
+                Some(connection)
+            }
+        };
         let tcp = || listeners.iter().filter_map(Listener::tcp);
         if gate.token.is_none()
             && gate.tls.as_ref().is_some_and(|tls| !tls.is_mutual())
@@ -80,7 +109,14 @@ impl Listening {
             tasks.spawn_on(task, engine::io());
             addresses.push(address);
         }
-        Ok(Self { addresses, tcp, stop, tasks })
+        Ok(Self {
+            addresses,
+            tcp,
+            stop,
+            tasks,
+            #[cfg(feature = "nats")]
+            nats,
+        })
     }
 
     /// All of them, at least one.
@@ -102,10 +138,16 @@ impl Listening {
     /// What has not ended `within` that time is cut off.
     pub(crate) async fn ended(&mut self, within: Duration) {
         let mut tasks = std::mem::take(&mut self.tasks);
+        #[cfg(feature = "nats")]
+        let nats = self.nats.take();
         let wait = async move {
             let ended = timeout(within, async { while tasks.join_next().await.is_some() {} }).await;
             if ended.is_err() {
                 tasks.shutdown().await;
+            }
+            #[cfg(feature = "nats")]
+            if let Some(nats) = nats {
+                nats.close().await;
             }
         };
         // On the I/O runtime, since the caller's may have no timers. It ends in time, or not at all
@@ -137,6 +179,8 @@ enum Listener {
     Tcp(SocketAddr, TcpListener),
     #[cfg(unix)]
     Unix(unix::Listener),
+    #[cfg(feature = "nats")]
+    Nats(Address, dp_nats::Listener),
 }
 
 impl Listener {
@@ -145,28 +189,46 @@ impl Listener {
             Self::Tcp(address, _) => Address::Tcp(address.to_string()),
             #[cfg(unix)]
             Self::Unix(listener) => Address::Unix(listener.path().to_owned()),
+            #[cfg(feature = "nats")]
+            Self::Nats(address, _) => address.clone(),
         }
     }
 
     fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address, _) => Some(*address),
-            #[cfg(unix)]
-            Self::Unix(_) => None,
+            _ => None,
         }
     }
 
     /// The next connection, and who it is; or why that one is not let in.
-    async fn accept(&self) -> io::Result<(Socket, Result<String, GateError>)> {
+    async fn accept(&mut self) -> io::Result<(Socket, Result<Peer, GateError>)> {
         match self {
             Self::Tcp(_, listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((stream.into(), Ok(peer.to_string())))
+                Ok((stream.into(), Ok(Peer::new(peer.to_string()))))
             }
             #[cfg(unix)]
-            Self::Unix(listener) => listener.accept().await,
+            Self::Unix(listener) => {
+                let (stream, who) = listener.accept().await?;
+                Ok((stream, who.map(Peer::new)))
+            }
+            #[cfg(feature = "nats")]
+            Self::Nats(_, listener) => match listener.accept().await {
+                Some((stream, peer)) => Ok((Socket::Carried(Carried::new(stream)), Ok(peer))),
+                None => Err(io::Error::other("the connection to the NATS server is closed")),
+            },
         }
     }
+}
+
+/// Where to listen. With an engine, the default address is none of them, and there may be nothing left.
+fn bind(settings: &Settings) -> Option<Vec<String>> {
+    #[cfg(feature = "nats")]
+    if settings.engine.is_some() && settings.bind == [DEFAULT_ADDRESS] {
+        return None;
+    }
+    Some(settings.bind.clone())
 }
 
 /// Listens on every address that each of `bind` stands for. Those over TCP must be this machine's own
@@ -200,7 +262,7 @@ async fn open(
             Address::Unix(path) => {
                 listeners.push(Listener::Unix(unix::Listener::open(path, users, BACKLOG).await?));
             }
-            // Refused where it was parsed.
+            // Nothing is parsed into others.
             _ => {}
         }
     }
@@ -272,7 +334,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until told to stop, then waits for the connections that there are.
 async fn accept<W: DistributedWorker>(
-    listener: Listener,
+    mut listener: Listener,
     door: Arc<Door<W>>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -286,7 +348,7 @@ async fn accept<W: DistributedWorker>(
                 log_panic(ended);
                 continue;
             }
-            accepted = accept_one(&listener, &door.bounds) => accepted,
+            accepted = accept_one(&mut listener, &door.bounds) => accepted,
         };
         match accepted {
             Ok((_, Err(error), _)) => {
@@ -300,8 +362,9 @@ async fn accept<W: DistributedWorker>(
                         connections.spawn(serve(stream, peer, Arc::clone(&door), place, handshake));
                     }
                     Err(_) => tracing::warn!(
-                        "connection from {peer} refused: {} are open, which is the most that \
+                        "connection from {} refused: {} are open, which is the most that \
                          `max_clients` lets in",
+                        peer.address,
                         connections.len()
                     ),
                 }
@@ -328,9 +391,9 @@ async fn accept<W: DistributedWorker>(
 
 /// The next connection, once there is room for one more in the handshake.
 async fn accept_one(
-    listener: &Listener,
+    listener: &mut Listener,
     bounds: &Bounds,
-) -> io::Result<(Socket, Result<String, GateError>, OwnedSemaphorePermit)> {
+) -> io::Result<(Socket, Result<Peer, GateError>, OwnedSemaphorePermit)> {
     let room = Arc::clone(&bounds.handshakes).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, who) = listener.accept().await?;
     Ok((stream, who, room))
@@ -338,20 +401,21 @@ async fn accept_one(
 
 async fn serve<W: DistributedWorker>(
     stream: Socket,
-    peer: String,
+    peer: Peer,
     door: Arc<Door<W>>,
     _place: OwnedSemaphorePermit,
     handshake: OwnedSemaphorePermit,
 ) {
     let gate = match &stream {
-        Socket::Tcp(_) => door.gate.clone(),
         #[cfg(unix)]
         Socket::Unix(_) => door.gate.without_tls(),
+        _ => door.gate.clone(),
     };
     let stream = Counted::new(stream, Arc::clone(&door.traffic));
+    let address = peer.address.clone();
     let admitting = async {
         let (stream, names) = gate.admit(stream).await.map_err(|error| error.to_string())?;
-        let who = Peer::new(peer.clone()).with_names(names);
+        let who = peer.with_names(names);
         door.fleet.admit(stream, &who).await.map_err(|error| error.to_string())
     };
     let within = door.bounds.handshake_timeout;
@@ -364,7 +428,7 @@ async fn serve<W: DistributedWorker>(
             Departure { client, asked: true, .. } => tracing::debug!("client {client} quit"),
             Departure { client, reason, .. } => tracing::info!("client {client} left: {reason}"),
         },
-        Err(error) => tracing::warn!("connection from {peer} refused: {error}"),
+        Err(error) => tracing::warn!("connection from {address} refused: {error}"),
     }
 }
 

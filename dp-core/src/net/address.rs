@@ -23,6 +23,13 @@ pub enum Address {
     Tcp(String),
     /// At a Unix socket, on this machine alone: the path of its file.
     Unix(PathBuf),
+    /// At a server that carries connections, for the job of this name. Nothing is parsed into this.
+    Engine {
+        /// Which server.
+        engine: String,
+        /// Which job there.
+        job: String,
+    },
 }
 
 /// Why a text is no address.
@@ -79,6 +86,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(whole) => f.write_str(whole),
             Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Engine { engine, job } => write!(f, "{engine} (job {job})"),
         }
     }
 }

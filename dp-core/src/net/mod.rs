@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 #[cfg(unix)]
 pub use peers::TrustedUsers;
-pub use socket::Socket;
+pub use socket::{Carried, Socket};
 pub use stream::Secured;
 pub use tls::{ClientTls, ServerTls};
 pub use token::Token;

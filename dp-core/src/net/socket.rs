@@ -1,5 +1,6 @@
 //! A connection as the system makes it.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +10,9 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-/// A connection over TCP or over a Unix socket.
+use crate::engine::Transport;
+
+/// A connection over TCP, over a Unix socket, or carried by somebody else.
 #[derive(Debug)]
 pub enum Socket {
     /// Over TCP.
@@ -17,6 +20,24 @@ pub enum Socket {
     /// Over a Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    /// Carried by a server between the two sides.
+    Carried(Carried),
+}
+
+/// A connection that a server between the two sides carries, of whatever kind.
+pub struct Carried(Box<dyn Transport>);
+
+impl Carried {
+    /// By such a stream.
+    pub fn new(stream: impl Transport) -> Self {
+        Self(Box::new(stream))
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Carried")
+    }
 }
 
 impl From<TcpStream> for Socket {
@@ -47,6 +68,10 @@ macro_rules! whichever {
             }
             #[cfg(unix)]
             Socket::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $do
+            }
+            Socket::Carried(Carried(stream)) => {
                 let $stream = Pin::new(stream);
                 $do
             }
@@ -86,6 +111,7 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => stream.is_write_vectored(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.is_write_vectored(),
+            Self::Carried(Carried(stream)) => stream.is_write_vectored(),
         }
     }
 

@@ -116,6 +116,20 @@ fn what_was_lost_ends_the_link_and_is_named() {
 }
 
 #[test]
+fn what_was_lost_last_is_noticed_when_that_is_asked_for() {
+    let mut pair = Pair::new();
+    pair.write(true, b"welcome");
+    pair.to_client.clear();
+    pair.client.check();
+    pair.tell(false);
+    pair.deliver_all();
+    assert_eq!(pair.server.owed(), Owed::Now);
+    pair.tell(true);
+    pair.deliver_all();
+    assert!(read(&pair.client, 1).unwrap_err().starts_with("1 message was lost"));
+}
+
+#[test]
 fn a_lost_message_to_all_ends_the_link_whomever_it_was_for() {
     let mut pair = Pair::new();
     pair.write(true, b"welcome");

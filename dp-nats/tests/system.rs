@@ -1,0 +1,373 @@
+//! Servers and clients over a nats-server that is killed, restarted, limited and told whom to let in;
+//! workers in processes that are killed and stopped.
+#![allow(missing_docs, missing_debug_implementations)]
+
+mod common;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use common::{NatsServer, free_port};
+use dp_client::{Client, ClientArgs, ClientError};
+use dp_core::{CallError, Context, MasterWorker, distributed_worker};
+use dp_nats::{NatsError, Settings};
+use dp_server::{Server, StartError};
+use tokio::task::JoinHandle;
+
+#[derive(Default)]
+struct Worker;
+
+#[distributed_worker]
+impl Worker {
+    #[remote]
+    fn name(&self, ctx: &Context<Self>) -> String {
+        ctx.result("named");
+        ctx.worker().id().to_string()
+    }
+
+    #[remote]
+    fn length(&self, data: &[u8]) -> usize {
+        data.len()
+    }
+
+    #[remote]
+    fn block(&self, bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|n| n as u8).collect()
+    }
+
+    #[remote]
+    async fn wait(&self) {
+        std::future::pending().await
+    }
+
+    #[schedule]
+    async fn run(&self) -> anyhow::Result<()> {
+        self.name().await?;
+        self.each(|worker| worker.name()).await?;
+        Ok(())
+    }
+}
+
+fn settings(url: &str, job: &str) -> Settings {
+    Settings::new(url).unwrap().job(job.parse().unwrap())
+}
+
+/// A server that notices soon when somebody is gone.
+async fn server(settings: &Settings) -> Result<Server<Worker>, StartError> {
+    Server::<Worker>::builder()
+        .engine(settings.clone())
+        .heartbeat_interval(Duration::from_millis(100))
+        .heartbeat_timeout(Duration::from_millis(1_000))
+        .start()
+        .await
+}
+
+/// A client in this process.
+fn client(settings: &Settings, id: &str) -> JoinHandle<Result<(), ClientError>> {
+    let client = Client::<Worker>::builder().engine(settings.clone()).id(id);
+    tokio::spawn(async move { client.run().await })
+}
+
+/// A client in a process of its own, which is this program again. Dropped, it is killed.
+struct Process(Child);
+
+impl Process {
+    fn client(url: &str, job: &str, id: &str) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "a_client_of_its_own"])
+            .envs([("DP_ENGINE", url), ("DP_JOB", job), ("DP_ID", id)])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn signal(&self, signal: &str) {
+        let killed = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+    }
+
+    /// Waits until it has ended by itself: whether well.
+    fn ended(mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// No test: what the processes of the tests run.
+#[test]
+#[ignore = "a client for the other tests"]
+fn a_client_of_its_own() {
+    let args = ClientArgs2::parse_from(["client"]);
+    args.client.run::<Worker>(|_| Worker).unwrap();
+}
+
+#[derive(Parser)]
+struct ClientArgs2 {
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Waits for workers, with a bound that only a hang reaches.
+async fn until_there(server: &Server<Worker>, workers: usize) -> MasterWorker<Worker> {
+    let start = Instant::now();
+    while server.master().len() != workers {
+        assert!(start.elapsed() < Duration::from_secs(30), "{} are there", server.master().len());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.master()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_the_same_over_nats_and_jobs_never_meet() {
+    let nats = NatsServer::start("");
+    let (day, night) = (settings(&nats.url(), "day"), settings(&nats.url(), "night"));
+    // They are there before their servers.
+    let clients = [client(&day, "a.b>"), client(&day, "*"), client(&night, "c")];
+    let (of_day, of_night) = (server(&day).await.unwrap(), server(&night).await.unwrap());
+    let master = until_there(&of_day, 2).await;
+    assert_eq!(of_day.addresses()[0].to_string(), format!("{} (job day)", nats.url()));
+    assert_eq!(of_day.addresses().len(), 1);
+    let report = of_day.run().await.unwrap().into_result().unwrap();
+    assert_eq!(report.results().len(), 4);
+    assert_eq!(master.name().await.unwrap().into_values(), ["*", "a.b>"]);
+    assert_eq!(until_there(&of_night, 1).await.name().await.unwrap().into_values(), ["c"]);
+
+    // A job has one server.
+    let error = server(&day).await.unwrap_err();
+    assert!(matches!(error, StartError::Engine(NatsError::JobTaken { .. })), "{error}");
+
+    of_day.shutdown().await.unwrap();
+    of_night.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_lost_and_a_stopped_one_holds_back_nobody() {
+    let nats = NatsServer::start("");
+    let settings = settings(&nats.url(), "dp");
+    let server = server(&settings).await.unwrap();
+    let here = client(&settings, "here");
+    let [killed, stopped] = ["killed", "stopped"].map(|id| Process::client(&nats.url(), "dp", id));
+    let master = until_there(&server, 3).await;
+
+    stopped.signal("-STOP");
+    drop(killed);
+    let broadcast = tokio::spawn(master.name().outcomes());
+    // As long as the stopped one counts as there, the other answers as ever.
+    let start = Instant::now();
+    let healthy = master.get(&"here".parse().unwrap()).unwrap();
+    while server.master().len() == 3 {
+        let data = vec![7; 100_000];
+        assert_eq!(healthy.length(&data).await.unwrap(), 100_000);
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    let outcomes = broadcast.await.unwrap();
+    let lost = |outcome: &dp_core::Outcome<String>| match &outcome.result {
+        Err(CallError::Lost { reason }) => reason.contains("heartbeat_timeout"),
+        _ => false,
+    };
+    assert_eq!(outcomes.iter().filter(|outcome| lost(outcome)).count(), 2, "{outcomes}");
+
+    // It learns that it was given up, and comes back.
+    until_there(&server, 1).await;
+    stopped.signal("-CONT");
+    let master = until_there(&server, 2).await;
+    assert_eq!(master.name().await.unwrap().into_values(), ["here", "stopped"]);
+    server.shutdown().await.unwrap();
+    assert!(stopped.ended());
+    here.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_come_back_when_the_nats_server_does() {
+    let mut nats = NatsServer::start("");
+    let settings = settings(&nats.url(), "dp");
+    let server = server(&settings).await.unwrap();
+    let clients = ["a", "b"].map(|id| client(&settings, id));
+    let master = until_there(&server, 2).await;
+    let waiting = tokio::spawn(master.wait().outcomes());
+    nats.kill();
+    let outcomes = waiting.await.unwrap();
+    assert_eq!(outcomes.failures().count(), 2, "{outcomes}");
+    until_there(&server, 0).await;
+    nats.restart();
+    let master = until_there(&server, 2).await;
+    assert_eq!(master.name().await.unwrap().into_values(), ["a", "b"]);
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_longer_than_a_message_may_be_travels_in_several() {
+    let nats = NatsServer::start("max_payload: 4096");
+    let settings = settings(&nats.url(), "dp");
+    let server = server(&settings).await.unwrap();
+    let clients = ["a", "b", "c"].map(|id| client(&settings, id));
+    let master = until_there(&server, 3).await;
+    let data = vec![1; 3 << 20];
+    assert_eq!(master.length(&data).await.unwrap().into_values(), [3 << 20; 3]);
+    let expected: Vec<u8> = (0..2 << 20).map(|n: usize| n as u8).collect();
+    for block in master.block(2 << 20).await.unwrap().into_values() {
+        assert!(block == expected);
+    }
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_nats_server_drops_is_reported_as_a_loss() {
+    // Much less than a client may be sent: it drops a client that does not read.
+    let nats = NatsServer::start("max_payload: 65536\nmax_pending: 65536\nwrite_deadline: \"1s\"");
+    let settings = settings(&nats.url(), "dp");
+    let server = Server::<Worker>::builder()
+        .engine(settings.clone())
+        .heartbeat_interval(Duration::from_millis(100))
+        .heartbeat_timeout(Duration::from_secs(5))
+        .start()
+        .await
+        .unwrap();
+    let slow = Process::client(&nats.url(), "dp", "slow");
+    let master = until_there(&server, 1).await;
+    slow.signal("-STOP");
+    let data = vec![0; 2 << 20];
+    let calls = (0..4).map(|_| tokio::spawn(master.length(&data).outcomes()));
+    let calls: Vec<_> = calls.collect();
+    while !nats.log().contains("Slow Consumer") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    slow.signal("-CONT");
+    for call in calls {
+        let outcomes = call.await.unwrap();
+        let (_, error) = outcomes.failures().next().unwrap();
+        assert!(matches!(error, CallError::Lost { .. } | CallError::NotSent { .. }), "{error}");
+    }
+    // It has come back by itself.
+    let master = until_there(&server, 1).await;
+    assert_eq!(master.name().await.unwrap().into_values(), ["slow"]);
+    server.shutdown().await.unwrap();
+    assert!(slow.ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_its_own_is_a_leaf_node() {
+    let port = free_port();
+    let hub = NatsServer::start(&format!("leafnodes {{ listen: 127.0.0.1:{port} }}"));
+    let leaf = NatsServer::start(&format!(
+        "leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{port}\" }} ] }}"
+    ));
+    let of_hub = settings(&hub.url(), "dp");
+    let server = server(&of_hub).await.unwrap();
+    let clients = [client(&of_hub, "near"), client(&settings(&leaf.url(), "dp"), "far")];
+    let master = until_there(&server, 2).await;
+    for _ in 0..50 {
+        assert_eq!(master.name().await.unwrap().into_values(), ["far", "near"]);
+    }
+    assert_eq!(master.length(&vec![0; 9 << 20]).await.unwrap().into_values(), [9 << 20; 2]);
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+/// What PROTOCOL.md says that a server and its clients have to be allowed.
+const PERMISSIONS: &str = r#"
+authorization {
+  users: [
+    { user: master, password: m, permissions: {
+        publish: ["dp.dp.join", "dp.dp.to.*", "dp.dp.all.*", "_INBOX.>"],
+        subscribe: ["dp.dp.join", "dp.dp.from.*", "_INBOX.>"] } },
+    { user: worker, password: w, permissions: {
+        publish: ["dp.dp.join", "dp.dp.from.*"],
+        subscribe: ["dp.dp.to.*", "dp.dp.all.*", "_INBOX.>"] } },
+    { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 }
+  ]
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_what_is_the_nats_servers_business() {
+    let nats = NatsServer::start(PERMISSIONS);
+    let known = |who: &str| {
+        let url = nats.url().replace("nats://", &format!("nats://{who}@"));
+        Settings::new(&url).unwrap()
+    };
+    let server = match server(&known("master:m")).await {
+        Ok(s) => s,
+        Err(e) => panic!("{e} {}", nats.log()),
+    };
+    let worker = client(&known("worker:w"), "a");
+    let files = tempfile::tempdir().unwrap();
+    let seed = files.path().join("seed");
+    fs::write(&seed, "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n").unwrap();
+    let by_key = client(&Settings::new(&nats.url()).unwrap().nkey(&seed), "b");
+    let master = until_there(&server, 2).await;
+    for _ in 0..50 {
+        assert_eq!(master.name().await.unwrap().into_values(), ["a", "b"]);
+    }
+    for stranger in [known("worker:wrong"), Settings::new(&nats.url()).unwrap()] {
+        let error = client(&stranger, "c").await.unwrap().unwrap_err();
+        let ClientError::Untrusted { reason, .. } = error else { panic!("{error}") };
+        assert!(reason.contains("--nats-creds") && !reason.contains("wrong"), "{reason}");
+    }
+    let nowhere = Settings::new(&nats.url()).unwrap().credentials(files.path().join("none"));
+    let error = client(&nowhere, "c").await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("cannot use") && error.contains("none"), "{error}");
+    server.shutdown().await.unwrap();
+    worker.await.unwrap().unwrap();
+    by_key.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nats_server_proves_itself_by_tls_and_dp_by_a_token_through_it() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name);
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(path("cert"), certified.cert.pem()).unwrap();
+    fs::write(path("key"), certified.signing_key.serialize_pem()).unwrap();
+    let nats = NatsServer::start(&format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}",
+        path("cert"),
+        path("key")
+    ));
+    let url = nats.url().replace("127.0.0.1", "localhost");
+    let trusting = Settings::new(&url).unwrap().ca(path("cert"));
+    let token = |text: &str| dp_server::Token::new(text).unwrap();
+    let server = Server::<Worker>::builder().engine(trusting.clone()).token(token("secret one"));
+    let server = server.start().await.unwrap();
+    let with_token = |text: &str| {
+        let client =
+            Client::<Worker>::builder().engine(trusting.clone()).id("a").token(token(text));
+        tokio::spawn(async move { client.run().await })
+    };
+    let error = with_token("another").await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Untrusted { .. }), "{error}");
+    let knowing = with_token("secret one");
+    let master = until_there(&server, 1).await;
+    assert_eq!(master.name().await.unwrap().into_values(), ["a"]);
+    server.shutdown().await.unwrap();
+    knowing.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_nats_server_elsewhere_somebody_has_to_ask_for_a_proof() {
+    let error = server(&Settings::new("nats://192.0.2.1").unwrap()).await.unwrap_err();
+    assert!(matches!(error, StartError::EngineExposed { .. }), "{error}");
+    let nowhere = Settings::new(&format!("nats://127.0.0.1:{}", free_port())).unwrap();
+    let error = server(&nowhere).await.unwrap_err();
+    assert!(matches!(error, StartError::Engine(NatsError::Unreachable { .. })), "{error}");
+}
