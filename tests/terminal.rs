@@ -91,6 +91,21 @@ fn the_first_interrupt_cancels_and_the_second_quits() {
 }
 
 #[test]
+fn what_a_launched_client_says_comes_above_the_line_that_is_typed() {
+    let talk = "while sleep 0.02; do echo hear me; done";
+    let mut terminal = Terminal::open(&format!("--launch '{talk}'").replace('\'', "\""), &[]);
+    terminal.until("while: hear me");
+    terminal.program.type_text("/fr");
+    // It is taken off the screen, and is there again behind what was said.
+    let line = terminal.until("subject> /fr").pop().unwrap();
+    assert!(line.contains("\r\x1b[J") && line.trim_end().ends_with("while: hear me"), "{line:?}");
+    terminal.program.type_text("eq\r");
+    while !terminal.program.line().trim_end().ends_with('1') {}
+    terminal.program.type_text("/quit\r");
+    assert!(terminal.program.wait().success());
+}
+
+#[test]
 fn names_are_completed_and_the_end_of_input_quits() {
     let (mut terminal, client) = Terminal::with_client(&[], 2);
     // Everything at once, as it is pasted.

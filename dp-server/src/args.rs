@@ -13,6 +13,7 @@ use tracing::Level;
 use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
+use crate::launch::Launch;
 
 /// Bytes in the unit in which people give the size of a message.
 pub(crate) const MIB: usize = 1024 * 1024;
@@ -77,6 +78,21 @@ pub struct ServerArgs {
         long, env = "DP_WORKERS", value_name = "N", default_value = "1", value_parser = workers
     )]
     pub workers: usize,
+
+    /// Start the clients, too: a command for the shell
+    ///
+    /// It is a client, or a launcher such as `mpirun -n 8 ./client`. It finds the server, and a token
+    /// that was made for it if there is none, in its environment (DP_SERVER, DP_TOKEN). What it writes
+    /// goes to standard error, with its name in front. It ends with the server. Give --workers, too.
+    #[arg(long, env = "DP_LAUNCH", value_name = "COMMAND")]
+    pub launch: Option<String>,
+
+    /// How often to start the command of --launch; each is told its rank in DP_RANK
+    #[arg(
+        long, env = "DP_LAUNCH_CLIENTS", value_name = "N", default_value = "1",
+        value_parser = at_least_one
+    )]
+    pub launch_clients: usize,
 
     /// Calls per second for what is started one after another [default: 1]
     #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
@@ -344,6 +360,12 @@ impl ServerArgs {
             security: self.security(),
             reports: self.report.clone(),
             forward_logs: self.forward_logs,
+            // An empty variable is as good as none.
+            launch: self
+                .launch
+                .clone()
+                .filter(|command| !command.trim().is_empty())
+                .map(|command| Launch { command, clients: self.launch_clients }),
             ..Settings::default()
         };
         #[cfg(feature = "page")]
@@ -423,6 +445,11 @@ fn level(text: &str) -> Result<Level, String> {
     // By name alone: what tracing takes beside that are numbers.
     let level = text.parse().ok().filter(|_| !text.starts_with(|c: char| c.is_ascii_digit()));
     level.ok_or_else(|| "a level is error, warn, info, debug or trace".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a whole number above 0 is needed".to_owned())
 }
 
 fn frequency(text: &str) -> Result<f64, String> {

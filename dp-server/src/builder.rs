@@ -18,6 +18,7 @@ use tracing::Level;
 
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
+use crate::launch::{self, Launch, Launched};
 use crate::listen::Listening;
 use crate::logs::Logs;
 #[cfg(feature = "page")]
@@ -55,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) security: Security,
     pub(crate) reports: Vec<ReportFile>,
     pub(crate) forward_logs: Option<Level>,
+    pub(crate) launch: Option<Launch>,
     #[cfg(feature = "page")]
     pub(crate) page: Option<String>,
     #[cfg(feature = "page")]
@@ -121,6 +123,7 @@ impl Default for Settings {
             security: Security::default(),
             reports: Vec::new(),
             forward_logs: None,
+            launch: None,
             #[cfg(feature = "page")]
             page: None,
             #[cfg(feature = "page")]
@@ -279,6 +282,35 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// [an error](StartError::Exposed).
     pub fn insecure(mut self) -> Self {
         self.settings.security.insecure = true;
+        self
+    }
+
+    /// A command that starts the clients once the server listens: a client, which is started `clients`
+    /// times, or, `clients` being 1, a launcher that starts them, such as `mpirun -n 8 ./client`.
+    /// Default: none. [`workers`](Self::workers) is not changed by it.
+    ///
+    /// It is run by `sh -c`, as a process group of its own, with this in its environment:
+    ///
+    /// | variable | value |
+    /// | --- | --- |
+    /// | `DP_SERVER` | where the server is reached: by its host name where it listens on every address, else from other machines, else at a Unix socket, else on loopback |
+    /// | `DP_ENGINE`, `DP_JOB` | where the connections are carried by an engine, in place of that |
+    /// | `DP_TOKEN` | the [`token`](Self::token). Where there is none, and not [`insecure`](Self::insecure), one that is made for this server, so that nobody else joins |
+    /// | `DP_RANK`, `DP_SIZE` | where `clients` is above 1: which of them it is, from 0, and how many they are. A client has its rank in its id |
+    /// | `DP_CONNECT_FOR`, `DP_RECONNECT_FOR` | 60 and 10 seconds, unless they are set: a server that was killed ends no process, but its clients do not look for it for ever |
+    ///
+    /// What it writes goes to standard error line by line, with its name in front; what clients log comes
+    /// twice where the server has them forward it, too. That it has ended
+    /// is said in the log. With the server it ends, too: after [`shutdown`](Server::shutdown) has told
+    /// the clients to quit, what is still there in 2 s gets SIGTERM, and SIGKILL 5 s later; where the
+    /// server is dropped, SIGTERM. Its standard input has nothing in it, and ends when this process
+    /// does. Only on Unix.
+    ///
+    /// # Panics
+    /// When `clients` is 0.
+    pub fn launch(mut self, command: impl Into<String>, clients: usize) -> Self {
+        assert!(clients > 0, "`launch` starts at least one client");
+        self.settings.launch = Some(Launch { command: command.into(), clients });
         self
     }
 
@@ -500,7 +532,9 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
             None => None,
         };
         let traffic: Arc<Traffic> = Arc::default();
-        let listening = Listening::start(&self.settings, &fleet, traffic.clone()).await?;
+        let gate = launch::gate(&self.settings)?;
+        let token = gate.token.clone();
+        let listening = Listening::start(&self.settings, gate, &fleet, traffic.clone()).await?;
         let runner = Runner {
             fleet,
             settings: Arc::new(self.settings),
@@ -512,10 +546,18 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         };
         #[cfg(feature = "page")]
         let pages = Pages::start(&runner).await?;
+        let launched = match &runner.settings.launch {
+            None => None,
+            Some(launch) => {
+                let (worker, addresses) = (W::contract().worker, listening.addresses());
+                Some(Launched::start(launch, &worker, addresses, token.as_ref()).await?)
+            }
+        };
         Ok(Server::new(
             runner,
             listening,
             logs,
+            launched,
             #[cfg(feature = "page")]
             pages,
         ))
@@ -645,6 +687,15 @@ pub enum StartError {
     PageExposed {
         /// The address to listen on.
         address: SocketAddr,
+    },
+    /// The command that is to start clients cannot be run. What the shell has to say of it is not
+    /// known yet then: that is in the log.
+    #[error("cannot launch `{command}`")]
+    Launch {
+        /// The command.
+        command: String,
+        /// Why.
+        source: io::Error,
     },
     /// The reports of the runs can't be written where they were asked for.
     #[error(transparent)]

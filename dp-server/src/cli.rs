@@ -172,6 +172,9 @@ const EXAMPLES: &str = "\
 Examples:
   Wait for four workers on this machine:
       SERVER --workers 4
+  Start four clients, which end with the server; or have a launcher start them:
+      SERVER --workers 4 --launch ./client --launch-clients 4
+      SERVER --workers 4 --launch 'mpirun -n 4 ./client'
   Listen at a Unix socket, for clients of the same user, and for this machine over TCP:
       SERVER --bind unix:/tmp/lab.sock --bind 127.0.0.1
   Let clients on other machines join that have the same secret:
@@ -284,6 +287,7 @@ mod tests {
             ("--bind", "lab:http", "`http`, is no number"),
             ("--bind", "127.0.0.1:0,unix:", "lacks the path"),
             ("--forward-logs", "2", "info, debug or trace"),
+            ("--launch-clients", "0", "above 0"),
             ("--report", "run.xlsx", "use one of .json, .csv, .html, .hlog"),
         ] {
             let error = parsed(&[&format!("{option}={value}")]).unwrap_err().to_string();

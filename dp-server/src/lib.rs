@@ -62,6 +62,7 @@ mod fold;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod launch;
 mod listen;
 mod logs;
 #[cfg(feature = "page")]

@@ -47,10 +47,10 @@ pub(crate) struct Listening {
 impl Listening {
     pub(crate) async fn start<W: DistributedWorker>(
         settings: &Settings,
+        gate: ServerGate,
         fleet: &Fleet<W>,
         traffic: Arc<Traffic>,
     ) -> Result<Self, StartError> {
-        let gate = settings.security.gate()?;
         let open_to_all = gate.token.is_none() && gate.tls.is_none() && !settings.security.insecure;
         let (bind, users) = (bind(settings), settings.security.users.clone());
         // A socket belongs to the runtime in which it was made.

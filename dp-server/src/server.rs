@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::builder::{ServerBuilder, Settings};
 use crate::console::{Console, ConsoleError, Signals};
+use crate::launch::Launched;
 use crate::listen::Listening;
 use crate::logs::Logs;
 #[cfg(feature = "page")]
@@ -71,6 +72,7 @@ pub struct Server<W: DistributedWorker> {
     #[cfg(feature = "page")]
     pages: Pages,
     listening: Listening,
+    launched: Option<Launched>,
 }
 
 impl<W: DistributedWorker> Server<W> {
@@ -83,6 +85,7 @@ impl<W: DistributedWorker> Server<W> {
         runner: Runner<W>,
         listening: Listening,
         logs: Option<Logs>,
+        launched: Option<Launched>,
         #[cfg(feature = "page")] pages: Pages,
     ) -> Self {
         let Runner { fleet, settings, runtime, turns, store, runs, traffic } = runner;
@@ -98,6 +101,7 @@ impl<W: DistributedWorker> Server<W> {
             #[cfg(feature = "page")]
             pages,
             listening,
+            launched,
         }
     }
 
@@ -222,12 +226,17 @@ impl<W: DistributedWorker> Server<W> {
     }
 
     /// Stops listening, tells every client to quit, waits until they have, and cuts off those that
-    /// have not within [`quit_timeout`](ServerBuilder::quit_timeout).
+    /// have not within [`quit_timeout`](ServerBuilder::quit_timeout). What was
+    /// [launched](ServerBuilder::launch) has ended then, too.
     ///
     /// # Errors
     /// [`ShutdownError::TimedOut`] when some had to be cut off. The server is down all the same.
     pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
         self.listening.stop_accepting();
+        let launched = self.launched.take();
+        if let Some(launched) = &launched {
+            launched.is_ending();
+        }
         let (fleet, within) = (self.fleet.clone(), self.settings.quit_timeout);
         // On the I/O runtime, since the caller's may have no timers.
         let quit = engine::io().spawn(async move { fleet.quit(within).await });
@@ -236,6 +245,9 @@ impl<W: DistributedWorker> Server<W> {
         self.listening.ended(CLOSING).await;
         if let Some(logs) = &self.logs {
             logs.flush().await;
+        }
+        if let Some(launched) = launched {
+            launched.end().await;
         }
         if clients.is_empty() {
             Ok(())

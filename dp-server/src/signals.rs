@@ -18,6 +18,8 @@ pub(crate) async fn listen(sender: SignalSender) -> io::Result<()> {
             loop {
                 if let Err(signal) = sender.send(sources.next().await) {
                     tracing::warn!("ending at once, without waiting for the clients");
+                    #[cfg(unix)]
+                    crate::launch::end_at_once();
                     terminal::restore();
                     process::exit(status(signal));
                 }

@@ -113,6 +113,36 @@ async fn shutdown_tells_clients_to_quit_and_frees_the_port() {
     assert_eq!(again.unwrap().local_addr(), address);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn dropping_a_server_ends_what_it_has_launched() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = format!(
+        "echo $$ > '{0}/new'; mv '{0}/new' '{0}/process'; exec sleep 1000",
+        dir.path().display()
+    );
+    let builder = Server::<Greeter>::builder().bind("127.0.0.1:0").launch(command, 1);
+    let server = builder.start().await.unwrap();
+    let process = soon("the process", async {
+        loop {
+            match std::fs::read_to_string(dir.path().join("process")) {
+                Ok(process) => break process.trim().to_owned(),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    });
+    let process = process.await;
+    drop(server);
+    soon("its end", async {
+        let stat = || std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // Ended, and not waited for yet.
+        while !stat().is_empty() && !stat().contains(") Z ") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn dropping_a_server_disconnects_the_clients_and_frees_the_port() {
     let server = server::<Greeter>(1).await;

@@ -147,6 +147,11 @@ impl Program {
         }
     }
 
+    /// Whether standard error has had a line that contains `text`.
+    pub fn error_line_now(&mut self, text: &str) -> bool {
+        self.all_errors().contains(text)
+    }
+
     /// All of standard error so far.
     pub fn all_errors(&mut self) -> String {
         self.seen_errors.extend(self.errors.try_iter());

@@ -66,6 +66,9 @@ pub enum SecretError {
         /// The file, or the variable.
         from: String,
     },
+    /// No token can be made.
+    #[error("cannot make a token: the system has no randomness")]
+    NoRandomness,
     /// A file is no PEM file, or has not in it what is looked for.
     #[error("{} has no {what} in PEM format: {reason}", path.display())]
     Pem {

@@ -28,7 +28,13 @@ use crate::wire::{Preamble, TokenPreamble};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Token(Arc<hmac::Key>);
+pub struct Token(Arc<Secret>);
+
+struct Secret {
+    key: hmac::Key,
+    /// For programs that this one starts.
+    text: String,
+}
 
 /// Shorter ones can be guessed by whoever can see a handshake.
 const SHORT: usize = 16;
@@ -88,13 +94,33 @@ impl Token {
                  `openssl rand -hex 32` for one, cannot be guessed"
             );
         }
-        Ok(Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))))
+        Ok(Self::of(secret.to_owned()))
+    }
+
+    fn of(text: String) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+        Self(Arc::new(Secret { key, text }))
+    }
+
+    /// One that nobody else has: 256 random bits.
+    ///
+    /// # Errors
+    /// [`SecretError::NoRandomness`] when the system has none.
+    pub fn random() -> Result<Self, SecretError> {
+        let random = nonce().map_err(|_| SecretError::NoRandomness)?;
+        Ok(Self::of(random.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// The secret itself, for the environment of a client program that a program starts. It does not
+    /// belong on a command line, which everybody on a machine can read.
+    pub fn reveal(&self) -> &str {
+        &self.0.text
     }
 
     /// Whether `given` is the same token. How long that takes tells nothing about it.
     pub fn matches(&self, given: impl AsRef<str>) -> bool {
         let given = hmac::Key::new(hmac::HMAC_SHA256, given.as_ref().trim().as_bytes());
-        let tag = hmac::sign(&self.0, b"dp token");
+        let tag = hmac::sign(&self.0.key, b"dp token");
         hmac::verify(&given, b"dp token", tag.as_ref()).is_ok()
     }
 
@@ -177,7 +203,7 @@ impl Token {
     }
 
     fn prove(&self, side: Side, nonces: &[[u8; NONCE]; 2], binding: &[u8]) -> [u8; PROOF] {
-        let tag = hmac::sign(&self.0, &statement(side, nonces, binding));
+        let tag = hmac::sign(&self.0.key, &statement(side, nonces, binding));
         let mut proof = [0; PROOF];
         proof.copy_from_slice(tag.as_ref());
         proof
@@ -190,7 +216,7 @@ impl Token {
         binding: &[u8],
         proof: &[u8; PROOF],
     ) -> bool {
-        hmac::verify(&self.0, &statement(side, nonces, binding), proof).is_ok()
+        hmac::verify(&self.0.key, &statement(side, nonces, binding), proof).is_ok()
     }
 }
 
