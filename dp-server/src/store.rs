@@ -49,8 +49,13 @@ pub(crate) struct StoreError {
 
 impl Store {
     /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// When that fails, or another server has it open: one that fails to append cuts off what it has
+    /// written, which would be the other's.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        lock(&file)?;
         end_line(&mut file)?;
         let state = Mutex::new(State { file, known: HashMap::new() });
         Ok(Self(Arc::new(Inner { path: path.to_owned(), state })))
@@ -119,6 +124,21 @@ impl State {
     }
 }
 
+/// Keeps other servers away for as long as the file is open. Where the file system knows no locks,
+/// there is none.
+fn lock(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    if file.metadata()?.is_file() {
+        use rustix::fs::{FlockOperation, flock};
+        if flock(file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::AGAIN) {
+            let text = "another server stores its results there: give each a file of its own";
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+        }
+    }
+    let _ = file;
+    Ok(())
+}
+
 /// Ends a last line that a server was killed in the middle of: what follows must not continue it.
 fn end_line(file: &mut File) -> io::Result<()> {
     let metadata = file.metadata()?;
@@ -182,6 +202,18 @@ mod tests {
         let store = Store::open(&path).unwrap();
         store.store(vec![record("a", &["1", "2"], 1)]).await.unwrap();
         assert_eq!(messages(&path), ["a 1", "a 2"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn two_servers_do_not_share_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        let first = Store::open(&path).unwrap();
+        let error = Store::open(&path).unwrap_err().to_string();
+        assert!(error.contains("another server"), "{error}");
+        drop(first);
+        Store::open(&path).unwrap();
     }
 
     #[tokio::test]
