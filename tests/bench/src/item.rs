@@ -12,17 +12,22 @@ pub enum Who {
     Limit,
     Tokio,
     Tarpc,
+    Tonic,
+    Remoc,
     Ours,
 }
 
 impl Who {
-    pub const ALL: [Self; 4] = [Self::Limit, Self::Tokio, Self::Tarpc, Self::Ours];
+    pub const ALL: [Self; 6] =
+        [Self::Limit, Self::Tokio, Self::Tarpc, Self::Tonic, Self::Remoc, Self::Ours];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Limit => "limit",
             Self::Tokio => "tokio",
             Self::Tarpc => "tarpc",
+            Self::Tonic => "tonic",
+            Self::Remoc => "remoc",
             Self::Ours => "dp",
         }
     }
@@ -46,6 +51,8 @@ enum Work {
     /// 1 MiB to one, and back.
     Echo,
     Barrier,
+    /// From the start of the workers' process until all have joined, and answered a first call.
+    Connect,
 }
 
 /// Something that is measured.
@@ -96,6 +103,7 @@ pub const ITEMS: &[Item] = &[
     item("1 MiB to 16", Work::Bulk, 16),
     item("1 MiB to 64", Work::Bulk, 64),
     ours(item("1 MiB to 8 x 8", Work::Bulk, 8), 8, "1 MiB to 64"),
+    item("connect 2048", Work::Connect, 2048),
     Item { pinned: true, ..item("one call, pinned", Work::Call, 1) },
     item("64 in flight", Work::Pipeline, 1),
     item("1 MiB echo", Work::Echo, 1),
@@ -130,15 +138,25 @@ impl Item {
         }
     }
 
-    /// Does it again and again for so long; the times that it took.
-    pub fn run(&self, master: &mut dyn Master, within: Duration) -> Result<Vec<Duration>> {
+    /// Whether it is over when the workers have answered once.
+    pub fn is_start(&self) -> bool {
+        self.work == Work::Connect
+    }
+
+    /// Does it again and again for so long, and at least so often; the times that it took.
+    pub fn run(
+        &self,
+        master: &mut dyn Master,
+        at_least: usize,
+        within: Duration,
+    ) -> Result<Vec<Duration>> {
         let length = if matches!(self.work, Work::Bulk | Work::Echo) { LARGE } else { SMALL };
         let body = vec![7; length];
         let (begun, mut times) = (Instant::now(), Vec::new());
-        while begun.elapsed() < within || times.len() < 3 {
+        while begun.elapsed() < within || times.len() < at_least {
             let start = Instant::now();
             let expected = match self.work {
-                Work::Broadcast | Work::Bulk => {
+                Work::Broadcast | Work::Bulk | Work::Connect => {
                     (master.broadcast(&body)?, (length * self.workers()) as u64)
                 }
                 Work::Call => (master.call(&body)?, length as u64),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 
 use crate::Master;
 
@@ -213,7 +214,10 @@ pub struct Limit {
 
 impl Limit {
     pub fn start(connections: usize, host: impl FnOnce(SocketAddr) -> Result<()>) -> Result<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+        listener.listen(4096)?;
+        let listener = std::net::TcpListener::from(listener);
         host(listener.local_addr()?)?;
         let mut this = Loop::new()?;
         for _ in 0..connections {

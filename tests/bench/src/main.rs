@@ -1,7 +1,7 @@
 //! Measures dp beside the least that the same work can cost, and beside others.
 //!
 //! ```sh
-//! cargo run --release -- --out .           # everything: the table and the plot, here
+//! cargo run --release -- --out ../..       # everything, and into BENCHMARKS.md
 //! cargo run --release -- --rounds 1 512    # once, the items whose name contains 512
 //! ```
 //!
@@ -14,14 +14,18 @@ mod measure;
 mod ours;
 mod plain;
 mod report;
+mod with_remoc;
 mod with_tarpc;
+mod with_tonic;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use futures_util::{Stream, TryStreamExt};
+use tokio::net::{TcpListener, TcpSocket};
 
 use item::{ITEMS, Item, Who};
 use measure::{Figures, Usage, resident};
@@ -41,6 +45,17 @@ pub trait Master {
     fn barrier(&mut self) -> Result<()> {
         bail!("it has no barrier")
     }
+}
+
+/// What every worker connects to, all at once.
+fn listen() -> Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind("127.0.0.1:0".parse()?)?;
+    Ok(socket.listen(4096)?)
+}
+
+async fn sum(values: impl Stream<Item = Result<u64>>) -> Result<u64> {
+    values.try_fold(0, |sum, value| async move { Ok(sum + value) }).await
 }
 
 fn main() -> Result<()> {
@@ -91,7 +106,7 @@ fn everything(arguments: &[&str]) -> Result<()> {
                 if item.is_for(who) && only.is_none_or(|only| only == who) {
                     let figures = in_own_process(who, item)
                         .with_context(|| format!("{} of {}", item.name, who.name()))?;
-                    eprintln!("{round}/{rounds} {:24} {:6} {figures}", item.name, who.name());
+                    eprintln!("{round}/{rounds} {:20} {:6} {figures}", item.name, who.name());
                     results.add(item, who, figures);
                 }
             }
@@ -99,8 +114,8 @@ fn everything(arguments: &[&str]) -> Result<()> {
     }
     println!("{}", results.markdown());
     if let Some(out) = out {
-        std::fs::write(out.join("results.md"), results.markdown())?;
-        std::fs::write(out.join("results.svg"), results.plot())?;
+        report::replace(&out.join("BENCHMARKS.md"), "results", &results.markdown())?;
+        std::fs::write(out.join("docs/benchmarks.svg"), results.plot())?;
     }
     Ok(())
 }
@@ -128,7 +143,8 @@ fn in_own_process(who: Who, item: &Item) -> Result<Figures> {
 fn master(who: Who, item: &Item) -> Result<()> {
     let certs = item.tls.then(certificates).transpose()?;
     let mut hosting: Option<Hosting> = None;
-    let memory = resident()?;
+    let (memory, begun) = (resident()?, Instant::now());
+    let started = Usage::of("self")?;
     let start = |address: SocketAddr| {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["host", who.name(), &address.to_string()]);
@@ -143,6 +159,8 @@ fn master(who: Who, item: &Item) -> Result<()> {
         Who::Limit => Box::new(limit::Limit::start(item.connections, start)?),
         Who::Tokio => Box::new(plain::Plain::start(item.connections, start)?),
         Who::Tarpc => Box::new(with_tarpc::Tarpc::start(item.connections, start)?),
+        Who::Tonic => Box::new(with_tonic::Tonic::start(item.connections, start)?),
+        Who::Remoc => Box::new(with_remoc::Remoc::start(item.connections, start)?),
         Who::Ours => {
             let files = certs.as_ref().map(|certs| certs.path());
             let files = files.map(|at| (at.join("cert.pem"), at.join("key.pem")));
@@ -152,11 +170,15 @@ fn master(who: Who, item: &Item) -> Result<()> {
     };
     let memory = resident()?.saturating_sub(memory);
     let host = hosting.context("nothing was started")?;
-    item.run(&mut *master, Duration::from_millis(200))?;
-    let before = [Usage::of("self")?, Usage::of(&host.0.id().to_string())?];
-    let times = item.run(&mut *master, Duration::from_millis(800))?;
-    let after = [Usage::of("self")?, Usage::of(&host.0.id().to_string())?];
-    let figures = Figures::new(times, before, after, memory / item.workers());
+    let usage = || anyhow::Ok([Usage::of("self")?, Usage::of(&host.0.id().to_string())?]);
+    let (before, times) = if item.is_start() {
+        item.run(&mut *master, 1, Duration::ZERO)?;
+        ([started, Usage::default()], vec![begun.elapsed()])
+    } else {
+        item.run(&mut *master, 1, Duration::from_millis(200))?;
+        (usage()?, item.run(&mut *master, 3, Duration::from_millis(800))?)
+    };
+    let figures = Figures::new(times, before, usage()?, memory / item.workers());
     println!("{figures:#}");
     drop(host);
     // Whatever threads there are: there is nothing to wait for.
@@ -184,6 +206,8 @@ fn host(
         Who::Limit => limit::host(address, connections),
         Who::Tokio => plain::host(address, connections),
         Who::Tarpc => with_tarpc::host(address, connections),
+        Who::Tonic => with_tonic::host(address, connections),
+        Who::Remoc => with_remoc::host(address, connections),
         Who::Ours => ours::host(address, connections, workers, ca.as_deref()),
     }
 }

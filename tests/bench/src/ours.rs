@@ -111,14 +111,8 @@ impl Master for Ours {
     fn pipeline(&mut self, body: &[u8], width: usize, calls: usize) -> Result<u64> {
         let worker = self.master.workers().first().context("nobody is there")?;
         let calls = (0..calls).map(|_| worker.call(body));
-        let mut calls = stream::iter(calls).buffer_unordered(width);
-        self.runtime.block_on(async {
-            let mut sum = 0;
-            while let Some(value) = calls.next().await {
-                sum += value?;
-            }
-            Ok(sum)
-        })
+        let calls = stream::iter(calls).buffer_unordered(width);
+        self.runtime.block_on(crate::sum(calls.map(|call| Ok(call?))))
     }
 
     fn echo(&mut self, body: &[u8]) -> Result<()> {

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Master;
+use crate::{Master, listen};
 
 /// Length of number, kind and body; number; kind.
 const HEAD: usize = 13;
@@ -119,9 +119,7 @@ impl Plain {
     pub fn start(connections: usize, host: impl FnOnce(SocketAddr) -> Result<()>) -> Result<Self> {
         let runtime = Runtime::new()?;
         let workers = runtime.block_on(async {
-            let socket = tokio::net::TcpSocket::new_v4()?;
-            socket.bind("127.0.0.1:0".parse()?)?;
-            let listener: TcpListener = socket.listen(4096)?;
+            let listener = listen()?;
             host(listener.local_addr()?)?;
             let mut workers = Vec::new();
             for _ in 0..connections {
@@ -149,14 +147,7 @@ impl Master for Plain {
     fn pipeline(&mut self, body: &[u8], width: usize, calls: usize) -> Result<u64> {
         let body: Arc<[u8]> = body.into();
         let calls = (0..calls).map(|_| self.workers[0].length(body.clone()));
-        let mut calls = stream::iter(calls).buffer_unordered(width);
-        self.runtime.block_on(async {
-            let mut sum = 0;
-            while let Some(value) = calls.next().await {
-                sum += value?;
-            }
-            Ok(sum)
-        })
+        self.runtime.block_on(crate::sum(stream::iter(calls).buffer_unordered(width)))
     }
 
     fn echo(&mut self, body: &[u8]) -> Result<()> {

@@ -2,9 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 use crate::item::{ITEMS, Item, Who};
 use crate::measure::Figures;
+
+/// Who is compared with the limit.
+const OTHERS: &[Who] = Who::ALL.split_at(1).1;
+
+/// In light and dark: a picture in a page is told which the reader wants. The colours can be told apart
+/// by those who see fewer of them, too.
+const STYLE: &str = "
+text{fill:#1f2328}.faint{fill:#59636e}.strong{font-weight:bold}
+.grid{stroke:#d1d9e0}.limit{stroke:#59636e}
+circle{stroke:#fff;stroke-width:1}
+.tokio{fill:#59636e}.tarpc{fill:#d98200}.tonic{fill:#0f9d77}.remoc{fill:#b0569b}.dp{fill:#0a62c9}
+@media(prefers-color-scheme:dark){
+text{fill:#f0f6fc}.faint{fill:#9198a1}.grid{stroke:#3d444d}.limit{stroke:#9198a1}
+circle{stroke:#0d1117}
+.tokio{fill:#9198a1}.tarpc{fill:#f0a030}.tonic{fill:#2dbd94}.remoc{fill:#d98cc7}.dp{fill:#58a6ff}
+}
+";
 
 /// All figures, by item and whose they are.
 pub struct Results {
@@ -40,31 +61,17 @@ impl Results {
 
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "{}\nMedians of {} rounds; TCP over the loopback device, congestion control {}.\n\n",
+            "{} Congestion control {}; medians of {}.\n\n",
             machine(),
-            self.rounds,
-            self.congestion
+            self.congestion,
+            match self.rounds {
+                1 => "one round".to_owned(),
+                rounds => format!("{rounds} rounds"),
+            }
         );
-        text += "| | limit | tokio | tarpc | dp | processor time: tokio | tarpc | dp |\n";
-        text += "| --- | --- | --- | --- | --- | --- | --- | --- |\n";
-        for item in ITEMS {
-            if !Who::ALL.iter().any(|who| self.figures.contains_key(&(item.name, *who))) {
-                continue;
-            }
-            let limit = match self.median(item.name, Who::Limit, |figures| figures.time) {
-                Some(time) => micros(time),
-                None => format!("(of {})", item.against),
-            };
-            let _ = write!(text, "| {} | {limit} |", item.name);
-            let (time, processor) = (|figures: &Figures| figures.time, Figures::processor);
-            for who in [Who::Tokio, Who::Tarpc, Who::Ours] {
-                let _ = write!(text, " {} |", shown(self.ratio(item, who, time)));
-            }
-            for who in [Who::Tokio, Who::Tarpc, Who::Ours] {
-                let _ = write!(text, " {} |", shown(self.ratio(item, who, processor)));
-            }
-            text += "\n";
-        }
+        text += &self.table("time", |figures| figures.time);
+        text += "\n";
+        text += &self.table("processor time of both sides", Figures::processor);
         let memory = |who| self.median("broadcast 2048", who, |figures| figures.memory);
         if memory(Who::Ours).is_some() {
             text += "\nMaster's memory for an idle worker, of 2,048:";
@@ -79,68 +86,117 @@ impl Results {
         text
     }
 
-    /// A bar for each item and implementation, as long as the logarithm of the ratio.
-    pub fn plot(&self) -> String {
-        const COLOURS: [(Who, &str); 3] =
-            [(Who::Tokio, "#8aa"), (Who::Tarpc, "#c96"), (Who::Ours, "#36c")];
-        const LEFT: f64 = 170.0;
-        const WIDTH: f64 = 520.0;
-        // From a hundredth to a hundred times the limit.
-        let x = |ratio: f64| LEFT + WIDTH * (ratio.clamp(0.01, 100.0).log10() + 2.0) / 4.0;
-        let (mut bars, mut y) = (String::new(), 40.0);
-        for item in ITEMS {
-            let start = y;
-            for (who, colour) in COLOURS {
-                let Some(ratio) = self.ratio(item, who, |figures| figures.time) else { continue };
-                let (from, to) = (x(ratio.min(1.0)), x(ratio.max(1.0)));
-                let _ = writeln!(
-                    bars,
-                    "<rect x='{from:.1}' y='{y}' width='{:.1}' height='9' fill='{colour}'/>\
-                     <text x='{:.1}' y='{:.1}'>{}</text>",
-                    (to - from).max(1.0),
-                    x(ratio.max(1.0)) + 4.0,
-                    y + 8.0,
-                    shown(Some(ratio))
-                );
-                y += 11.0;
-            }
-            if y > start {
-                let middle = (start + y) / 2.0 + 2.0;
-                let _ = writeln!(bars, "<text x='8' y='{middle}'>{}</text>", item.name);
-                y += 7.0;
+    /// The limit's figures, and everybody else's as multiples of them.
+    fn table(&self, what: &str, of: impl Fn(&Figures) -> f64 + Copy) -> String {
+        let mut text = format!("| {what} | limit |");
+        for &who in OTHERS {
+            let _ = write!(text, " {} |", who.name());
+        }
+        text += "\n| --- | ---: |";
+        text += &" ---: |".repeat(OTHERS.len());
+        for item in ITEMS.iter().filter(|item| self.has(item)) {
+            let limit = match self.median(item.name, Who::Limit, of) {
+                Some(time) => micros(time),
+                None => format!("(of {})", item.against),
+            };
+            let _ = write!(text, "\n| {} | {limit} |", item.name);
+            for &who in OTHERS {
+                let _ = match self.ratio(item, who, of) {
+                    Some(ratio) if who == Who::Ours => write!(text, " **{}** |", shown(ratio)),
+                    Some(ratio) => write!(text, " {} |", shown(ratio)),
+                    None => write!(text, " |"),
+                };
             }
         }
-        let mut axis = String::new();
+        text + "\n"
+    }
+
+    fn has(&self, item: &Item) -> bool {
+        Who::ALL.iter().any(|who| self.figures.contains_key(&(item.name, *who)))
+    }
+
+    /// A row for each item, and in it a dot for each implementation at the logarithm of its ratio.
+    pub fn plot(&self) -> String {
+        let (left, right, top, row_height) = (150.0, 690.0, 64.0, 24.0);
+        let rows: Vec<&Item> = ITEMS.iter().filter(|item| self.has(item)).collect();
+        let bottom = top + row_height * rows.len() as f64;
+        let (least, most) = (0.01_f64.log10(), 400_f64.log10());
+        let x = |ratio: f64| {
+            left + (right - left) * (ratio.log10().clamp(least, most) - least) / (most - least)
+        };
+        let mut svg = format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 760 {:.0}' role='img' \
+             font-family='system-ui, sans-serif' font-size='12'>\n<title>Time, as a multiple of \
+             what the limit takes</title>\n<style>{STYLE}</style>\n",
+            bottom + 8.0
+        );
+        let mut at = left;
+        for &who in OTHERS {
+            let name = who.name();
+            let _ = write!(svg, "<circle class='{name}' cx='{at}' cy='12' r='5'/>");
+            let _ = writeln!(svg, "<text x='{}' y='16'>{name}</text>", at + 10.0);
+            at += 72.0;
+        }
+        let _ = writeln!(
+            svg,
+            "<text class='faint' x='{left}' y='38'>time, as a multiple of the limit's: farther left \
+             is faster</text><text class='strong' x='752' y='56' text-anchor='end'>dp</text>"
+        );
         for ratio in [0.01, 0.1, 1.0, 10.0, 100.0] {
-            let at = x(ratio);
+            let (at, class) = (x(ratio), if ratio == 1.0 { "limit" } else { "grid" });
+            let label = if ratio == 1.0 { "limit".to_owned() } else { format!("{ratio}") };
             let _ = writeln!(
-                axis,
-                "<line x1='{at}' x2='{at}' y1='32' y2='{y}' stroke='#ccc'/>\
-                 <text x='{at}' y='28' text-anchor='middle'>{ratio}</text>"
+                svg,
+                "<line class='{class}' x1='{at:.1}' x2='{at:.1}' y1='60' y2='{bottom}'/>\
+                 <text class='faint' x='{at:.1}' y='56' text-anchor='middle'>{label}</text>"
             );
         }
-        let mut legend = String::new();
-        for (n, (who, colour)) in COLOURS.iter().enumerate() {
-            let at = 10 + 60 * n;
-            let _ = write!(legend, "<rect x='{at}' y='6' width='9' height='9' fill='{colour}'/>");
-            let _ = writeln!(legend, "<text x='{}' y='14'>{}</text>", at + 12, who.name());
+        for (row, item) in rows.iter().enumerate() {
+            let middle = top + row_height * (row as f64 + 0.5);
+            let name = item.name;
+            let _ = writeln!(svg, "<text x='0' y='{}'>{name}</text>", middle + 4.0);
+            for &who in OTHERS {
+                let Some(ratio) = self.ratio(item, who, |figures| figures.time) else { continue };
+                let (name, at) = (who.name(), x(ratio));
+                let radius = if who == Who::Ours { 6 } else { 5 };
+                let _ = writeln!(
+                    svg,
+                    "<circle class='{name}' cx='{at:.1}' cy='{middle}' r='{radius}'>\
+                     <title>{name}: {}</title></circle>",
+                    shown(ratio)
+                );
+                if who == Who::Ours {
+                    let _ = writeln!(
+                        svg,
+                        "<text class='strong' x='752' y='{}' text-anchor='end'>{}</text>",
+                        middle + 4.0,
+                        shown(ratio)
+                    );
+                }
+            }
         }
-        format!(
-            "<svg xmlns='http://www.w3.org/2000/svg' width='740' height='{}' \
-             font-family='sans-serif' font-size='10'>\n<rect width='100%' height='100%' \
-             fill='white'/>\n{legend}<text x='{LEFT}' y='14'>time, as a multiple of the limit's \
-             (logarithmic)</text>\n{axis}{bars}</svg>\n",
-            y + 10.0
-        )
+        svg + "</svg>\n"
     }
 }
 
-fn shown(ratio: Option<f64>) -> String {
+/// Puts `text` between the two comments that mark its place in the file.
+pub fn replace(file: &Path, name: &str, text: &str) -> Result<()> {
+    let whole = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let marks = [format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->")];
+    let [start, end] = marks.each_ref().map(|mark| whole.find(mark.as_str()));
+    let missing = || format!("{} has no place for {name}", file.display());
+    let start = start.with_context(missing)? + marks[0].len();
+    let end = end.filter(|end| *end >= start).with_context(missing)?;
+    fs::write(file, format!("{}{text}{}", &whole[..start], &whole[end..]))?;
+    Ok(())
+}
+
+fn shown(ratio: f64) -> String {
     match ratio {
-        None => String::new(),
-        Some(ratio) if ratio < 0.995 => format!("{ratio:.3}"),
-        Some(ratio) if ratio < 9.95 => format!("{ratio:.2}"),
-        Some(ratio) => format!("{ratio:.1}"),
+        ratio if ratio < 0.995 => format!("{ratio:.3}"),
+        ratio if ratio < 9.95 => format!("{ratio:.2}"),
+        ratio if ratio < 99.5 => format!("{ratio:.1}"),
+        ratio => format!("{ratio:.0}"),
     }
 }
 

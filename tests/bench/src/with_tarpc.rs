@@ -5,30 +5,31 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
+use serde_bytes::ByteBuf;
 use tarpc::context::{self, Context};
 use tarpc::server::{BaseChannel, Channel};
 use tarpc::tokio_serde::formats::Bincode;
 use tarpc::tokio_util::codec::{Framed, LengthDelimitedCodec};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-use crate::Master;
+use crate::{Master, listen};
 
 #[tarpc::service]
 trait Bench {
-    async fn call(body: Vec<u8>) -> u64;
-    async fn echo(body: Vec<u8>) -> Vec<u8>;
+    async fn call(body: ByteBuf) -> u64;
+    async fn echo(body: ByteBuf) -> ByteBuf;
 }
 
 #[derive(Clone)]
 struct Worker;
 
 impl Bench for Worker {
-    async fn call(self, _: Context, body: Vec<u8>) -> u64 {
+    async fn call(self, _: Context, body: ByteBuf) -> u64 {
         body.len() as u64
     }
 
-    async fn echo(self, _: Context, body: Vec<u8>) -> Vec<u8> {
+    async fn echo(self, _: Context, body: ByteBuf) -> ByteBuf {
         body
     }
 }
@@ -65,9 +66,7 @@ impl Tarpc {
     pub fn start(connections: usize, host: impl FnOnce(SocketAddr) -> Result<()>) -> Result<Self> {
         let runtime = Runtime::new()?;
         let workers = runtime.block_on(async {
-            let socket = TcpSocket::new_v4()?;
-            socket.bind("127.0.0.1:0".parse()?)?;
-            let listener = socket.listen(4096)?;
+            let listener = listen()?;
             host(listener.local_addr()?)?;
             let mut workers = Vec::new();
             for _ in 0..connections {
@@ -84,29 +83,24 @@ impl Tarpc {
 impl Master for Tarpc {
     fn broadcast(&mut self, body: &[u8]) -> Result<u64> {
         let calls =
-            self.workers.iter().map(|worker| worker.call(context::current(), body.to_vec()));
+            self.workers.iter().map(|worker| worker.call(context::current(), ByteBuf::from(body)));
         Ok(self.runtime.block_on(try_join_all(calls))?.into_iter().sum())
     }
 
     fn call(&mut self, body: &[u8]) -> Result<u64> {
-        let call = self.workers[0].call(context::current(), body.to_vec());
+        let call = self.workers[0].call(context::current(), ByteBuf::from(body));
         Ok(self.runtime.block_on(call)?)
     }
 
     fn pipeline(&mut self, body: &[u8], width: usize, calls: usize) -> Result<u64> {
-        let calls = (0..calls).map(|_| self.workers[0].call(context::current(), body.to_vec()));
-        let mut calls = stream::iter(calls).buffer_unordered(width);
-        self.runtime.block_on(async {
-            let mut sum = 0;
-            while let Some(value) = calls.next().await {
-                sum += value?;
-            }
-            Ok(sum)
-        })
+        let calls =
+            (0..calls).map(|_| self.workers[0].call(context::current(), ByteBuf::from(body)));
+        let calls = stream::iter(calls).buffer_unordered(width);
+        self.runtime.block_on(crate::sum(calls.map(|call| Ok(call?))))
     }
 
     fn echo(&mut self, body: &[u8]) -> Result<()> {
-        let call = self.workers[0].echo(context::current(), body.to_vec());
+        let call = self.workers[0].echo(context::current(), ByteBuf::from(body));
         ensure!(self.runtime.block_on(call)?.len() == body.len(), "another echo");
         Ok(())
     }
