@@ -1,4 +1,4 @@
-//! What clients log, shown by a server that asks for it.
+//! What clients log, shown by a server that asks for it; and the trace that it is a part of.
 
 use dp_tests::{Client, Server};
 
@@ -81,4 +81,33 @@ fn forwarding_is_not_forwarded() {
     let forwarded = server.all_errors().lines().filter(|line| line.contains(" c: ")).count();
     assert!((4..100).contains(&forwarded), "{}", server.all_errors());
     client.ends_well();
+}
+
+/// The trace that a line of a client's log says that it is a part of.
+fn trace_of(client: &mut Client, text: &str) -> Option<String> {
+    let line = client.0.error_line(text);
+    let trace = line.split_once("trace_id=")?.1;
+    Some(trace.chars().take_while(char::is_ascii_hexdigit).collect())
+}
+
+#[test]
+fn lines_of_one_run_are_of_one_trace_on_all_workers_if_anybody_looks() {
+    for (looks, option) in [(true, "-v"), (false, "--insecure")] {
+        let mut server = Server::start(SERVER, 2, "say", &[option]);
+        let mut clients =
+            ["a", "b"].map(|id| Client::start_with(CLIENT, &server.address, id, 1, &["-v"]));
+        server.ready(2);
+        assert!(server.run().1 && server.run().1);
+        let mut traces = Vec::new();
+        for client in &mut clients {
+            let line = client.0.error_line("hello");
+            assert!(line.contains("method=say") && line.contains("call="), "{line}");
+            let (first, second) = (trace_of(client, "hello"), trace_of(client, "goodbye"));
+            assert_eq!(first.is_some() && first == second, looks, "{line}");
+            traces.push(first);
+        }
+        assert_eq!(traces[0].is_some() && traces[0] == traces[1], looks, "{traces:?}");
+        server.quit();
+        clients.into_iter().for_each(Client::ends_well);
+    }
 }

@@ -21,6 +21,15 @@ pub use crate::limits::Limits;
 pub use crate::link::Transport;
 pub use crate::record::WorkerRecord;
 
+/// The context of calls, across programs: for what collects spans.
+///
+/// A call of the master's is a span of the target [`CALL`](logs::CALL) at the debug level, if a subscriber
+/// looks at it. Then those who are called learn which trace and span that is, and the span in which the
+/// method runs has it for its parent. Otherwise nothing is sent.
+pub mod trace {
+    pub use crate::trace::{Parent, TraceContext, Traced, Tracer, install};
+}
+
 /// What client programs log, on its way to a server that asks for it.
 ///
 /// This crate does not listen to what is logged: a layer of the program's subscriber does, that of

@@ -93,6 +93,7 @@ mod record;
 mod server_call;
 mod sync;
 mod system;
+mod trace;
 mod wire;
 mod worker;
 

@@ -18,7 +18,8 @@ use crate::error::{CLIENT_MAX_MESSAGE_FOR_ANSWERS, CallError, SERVER_MAX_MESSAGE
 use crate::host::uplink::{Answer, Asked, WorkerLink};
 use crate::id::WorkerInfo;
 use crate::outcome::decode_answer;
-use crate::wire::{FRAME_HEAD, ServerCallHead};
+use crate::trace;
+use crate::wire::{FRAME_HEAD, ServerCallHead, Trace};
 use crate::worker::DistributedWorker;
 
 /// The worker's end: what the stub behind `ctx.server()` holds.
@@ -136,7 +137,15 @@ impl PendingServerCall {
         if size > limit {
             return Err(CallError::TooLarge { size, limit, setting: SERVER_MAX_MESSAGE_FOR_CALLS });
         }
-        let frame = |wait| ServerCallHead { wait, worker, method }.to_frame(arguments);
+        let frame = |wait| {
+            let [head, arguments] = ServerCallHead { wait, worker, method }.to_frame(arguments);
+            match trace::current() {
+                None => [head, arguments],
+                Some(from) => {
+                    [Trace::ahead(&Trace::new(wait, &from).to_server(), &head), arguments]
+                }
+            }
+        };
         let asked = uplink.ask(frame).ok_or_else(|| not_sent("the server is gone"))?;
         // Timers of the I/O runtime: this may be polled where there is no other.
         let sleep = self.timeout.map(|timeout| {

@@ -12,6 +12,11 @@ pub(crate) const METRICS: u16 = 0xff03;
 /// The server has stored so many of the recorded results for good. Carried out when it is read.
 pub(crate) const ACKNOWLEDGE: u16 = 0xff04;
 
+/// Whether it is the framework's, and no method of a worker's own.
+pub(crate) fn is_system(method: u16) -> bool {
+    method >= RESULTS
+}
+
 /// Whether it is answered at once, whatever waits in the worker's queue.
 pub(crate) fn is_at_once(method: u16) -> bool {
     matches!(method, RESULTS | RESET_RESULTS | METRICS | ACKNOWLEDGE)

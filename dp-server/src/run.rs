@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::future::pending;
 use std::iter::successors;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dp_core::engine::logs::CALL;
+use dp_core::engine::trace::{Parent, Traced};
 use dp_core::engine::{Fleet, FleetEvent};
 use dp_core::{
-    BroadcastError, CallError, DistributedWorker, NoRun, RunResult, WorkerId, WorkerInfo,
+    BroadcastError, CallError, DistributedWorker, NoRun, RunFuture, RunResult, WorkerId, WorkerInfo,
 };
 use jiff::Timestamp;
 use thiserror::Error;
@@ -19,6 +22,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tracing::field::Empty;
 
 use crate::builder::Settings;
 use crate::chain;
@@ -129,7 +133,7 @@ pub(crate) async fn execute<W: DistributedWorker>(
     // A task of its own, so that neither a panic nor a schedule that blocks its thread takes the
     // console along. It is aborted when this future is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn_on(run, &server.runtime);
+    tasks.spawn_on(traced(run, entry.number()), &server.runtime);
     let ended = tokio::select! {
         biased;
         ended = tasks.join_next() => Some(ended),
@@ -169,6 +173,20 @@ pub(crate) async fn execute<W: DistributedWorker>(
     drop(turn);
     entry.end(report.clone());
     Ok(report)
+}
+
+/// The run in a span of its own, if anybody looks at it: its calls are parts of one trace.
+fn traced(
+    run: RunFuture,
+    number: u64,
+) -> Pin<Box<dyn Future<Output = RunResult> + Send + 'static>> {
+    let span = tracing::debug_span!(
+        target: CALL, "run", number, trace_id = Empty, otel.name = Empty,
+    );
+    match Traced::begin(span, || format!("run {number}"), Parent::Here) {
+        None => Box::pin(run),
+        Some(traced) => traced.within(Box::pin(run)),
+    }
 }
 
 /// Writes the report to the files that were asked for.

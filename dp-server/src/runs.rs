@@ -93,6 +93,11 @@ impl Runs {
 }
 
 impl Entry {
+    /// Which run it is, from 1.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(crate) fn gathering(&self) {
         self.runs.0.send_modify(|state| {
             if let Some(current) = &mut state.current {

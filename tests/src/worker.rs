@@ -193,6 +193,10 @@ impl Subject {
                 let tally = crate::soak::call(self).await;
                 println!("tally: {tally}");
             }
+            "say" => {
+                self.say("hello", 1).await?;
+                self.say("goodbye", 1).await?;
+            }
             "panic" => panic!("an expected panic"),
             other => anyhow::bail!("no such run: {other}"),
         }

@@ -22,6 +22,7 @@ use crate::proto::deadlines::Deadlines;
 use crate::proto::gather::{Gather, RawOutcome};
 use crate::sync::lock;
 use crate::system;
+use crate::trace::Traced;
 use crate::wire::{Arrive, Cancel, FRAME_HEAD, Release, Reply, Targets, Verdict};
 
 /// A call that has not been sent yet.
@@ -81,6 +82,8 @@ pub(crate) struct InFlight {
     payload: PayloadNames,
     timeout: Option<Duration>,
     pub(crate) started: Instant,
+    /// The span of the call, from here to its end, if anybody looks at it.
+    pub(crate) traced: Option<Box<Traced>>,
     detached: bool,
     /// The positions from here on have not been sent anything yet.
     unsent: AtomicUsize,
@@ -239,6 +242,8 @@ pub(crate) struct Todo {
     pub(crate) earlier: bool,
     /// A worker is done with a call.
     pub(crate) settled: bool,
+    /// Calls whose spans end.
+    over: Vec<Arc<InFlight>>,
 }
 
 /// A call that was cancelled before it was sent to these workers behind a connection.
@@ -294,6 +299,7 @@ impl CallTable {
     pub(crate) fn insert(
         &mut self,
         request: &Request,
+        traced: Option<Box<Traced>>,
         now: Instant,
         todo: &mut Todo,
     ) -> Arc<InFlight> {
@@ -313,6 +319,7 @@ impl CallTable {
             payload,
             timeout: request.timeout,
             started: now,
+            traced,
             detached: request.detached,
             unsent: AtomicUsize::new(if request.postponed { 0 } else { usize::MAX }),
             meetings: Mutex::new(None),
@@ -576,7 +583,9 @@ impl CallTable {
             conn.handle_settled(*slot);
         }
         if settled {
-            self.calls.remove(&call.id);
+            // What looks at spans is not called under the lock.
+            let over = self.calls.remove(&call.id);
+            todo.over.extend(over.filter(|call| call.traced.is_some()));
             for (due, at) in deadlines(call.id, call.timeout, &call.payload, call.started) {
                 self.deadlines.remove(at, due);
             }

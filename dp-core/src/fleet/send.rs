@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
+use tracing::field::Empty;
 
 use super::calls::{InFlight, MethodCall, Payload, Request, check_length};
 use super::conn::Conn;
@@ -12,9 +13,11 @@ use super::core::Core;
 use super::roster::{Audience, Member};
 use crate::CallError;
 use crate::link::{CallFrame, CallTargets};
+use crate::logs;
 use crate::proto::barrier::at_turn;
 use crate::system;
-use crate::wire::{CallHead, Cancel, Targets};
+use crate::trace::{Parent, Traced};
+use crate::wire::{CallHead, Cancel, Targets, Trace};
 
 /// How many unwritten bytes a connection may have before [`detach`](crate::Broadcast::detach)
 /// waits.
@@ -31,7 +34,12 @@ impl Core {
         for member in request.audience.members() {
             member.conn.handle_sent(member.slot);
         }
-        let call = self.with_calls(|calls, todo| calls.insert(request, Instant::now(), todo));
+        let traced = self.traced(request);
+        let call =
+            self.with_calls(|calls, todo| calls.insert(request, traced, Instant::now(), todo));
+        if let Some(traced) = &call.traced {
+            traced.record("call", call.id);
+        }
         if matches!(&request.payload, Payload::Same(call) if call.method == system::RESET_RESULTS) {
             self.handle_reset(&call.audience);
         }
@@ -49,6 +57,27 @@ impl Core {
             }
         }
         call
+    }
+
+    /// The span of a call, if anybody looks at it.
+    fn traced(&self, request: &Request) -> Option<Box<Traced>> {
+        let method = match &request.payload {
+            Payload::Same(call) => call.method,
+            Payload::Each(calls) => calls.first()?.method,
+        };
+        if system::is_system(method) {
+            return None;
+        }
+        let span = tracing::debug_span!(
+            target: logs::CALL, "broadcast",
+            method = %self.names.name(method),
+            workers = request.audience.len(),
+            call = Empty,
+            trace_id = Empty,
+            otel.name = Empty,
+        );
+        let name = || format!("call {}", self.names.name(method));
+        Traced::begin(span, name, Parent::Here).map(Box::new)
     }
 
     /// Sends to one worker after another, in worker order, at the frequency of this moment.
@@ -112,6 +141,8 @@ impl Core {
             timeout: shorter(left, method.timeout).map(micros),
             targets,
         };
+        let trace = call.traced.as_ref().and_then(|traced| traced.context());
+        let trace = trace.map(|from| Trace::new(call.id, &from).to_client());
         let queued = conn.outbox.unwritten();
         let mut frame = |method: &MethodCall, targets, whom| {
             let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
@@ -128,6 +159,13 @@ impl Core {
                 _ => head(method, targets).to_frame(arguments.clone()),
             };
             check_length(&conn.outbox, &parts)?;
+            let parts = match &trace {
+                None => parts,
+                Some(trace) => {
+                    let [head, body] = parts;
+                    [Trace::ahead(trace, &head), body]
+                }
+            };
             Ok(CallFrame { targets: (!reset).then_some(whom), parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();

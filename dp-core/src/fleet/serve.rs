@@ -19,7 +19,8 @@ use crate::link::{
     write_frames,
 };
 use crate::wire::{
-    ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Welcome, WireError,
+    ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Trace, Welcome,
+    WireError,
 };
 
 /// How a client that had joined left.
@@ -259,6 +260,7 @@ async fn read_messages<R: AsyncRead + Unpin>(
     frames: &mut Frames<R>,
 ) -> String {
     let mut log_lines = core.logs.budget();
+    let mut traced: Option<Trace> = None;
     loop {
         // A client that asks and does not read the answers is not listened to: else what it asks
         // for would fill this side's memory.
@@ -280,7 +282,8 @@ async fn read_messages<R: AsyncRead + Unpin>(
                 core.with_calls(|calls, todo| calls.handle_replies(conn, replies, todo));
             }
             Ok(ClientMessage::ServerCall(head, arguments)) => {
-                core.handle_server_call(conn, &head, arguments);
+                let from = traced.take().and_then(|trace| trace.of(head.wait));
+                core.handle_server_call(conn, &head, arguments, from);
             }
             Ok(ClientMessage::Arrive(arrive)) if arrive.token.len() > MAX_TOKEN => {
                 return "peer broke the protocol: a token longer than it may be".to_owned();
@@ -295,6 +298,7 @@ async fn read_messages<R: AsyncRead + Unpin>(
                 conn.handle_record(record, core.limits.max_results);
             }
             Ok(ClientMessage::Withdraw(withdraw)) => core.handle_withdraw(conn, withdraw.wait),
+            Ok(ClientMessage::Trace(trace)) => traced = Some(trace),
             Ok(ClientMessage::Logs(logs)) => {
                 if !core.logs.handle_logs(conn, logs, &mut log_lines) {
                     return "peer broke the protocol: a log that nobody has asked for".to_owned();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
+use tracing::field::Empty;
 
 use super::Core;
 use super::conn::{Conn, Waiting};
@@ -14,7 +15,9 @@ use crate::__private::Invoked;
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};
 use crate::id::WorkerInfo;
+use crate::logs;
 use crate::sync::lock;
+use crate::trace::{Parent, TraceContext, Traced};
 use crate::wire::{FRAME_HEAD, Failure, ServerCallHead, ServerReplyHead};
 
 /// One call of an `#[on_server]` function, until it has been answered.
@@ -36,6 +39,7 @@ impl Core {
         conn: &Arc<Conn>,
         head: &ServerCallHead,
         arguments: Bytes,
+        from: Option<TraceContext>,
     ) {
         let Some(caller) = self.worker_behind(conn, head.worker) else {
             let reason = format!("this client has no worker of number {}", head.worker);
@@ -51,13 +55,19 @@ impl Core {
             );
             return answer(conn, head.wait, Err(Failure::NotStarted { reason }));
         }
+        let traced = self.traced_function(head.method, &caller, from);
+        let function = (self.dispatch_server)(head.method, arguments, caller);
+        let function = match traced {
+            None => function,
+            Some(traced) => traced.within(function),
+        };
         let task = Arc::new(ServerTask {
             core: self.clone(),
             conn: conn.clone(),
             wait: head.wait,
             bytes,
             turn: Turn::queued(),
-            future: Mutex::new(Some((self.dispatch_server)(head.method, arguments, caller))),
+            future: Mutex::new(Some(function)),
             withdrawn: AtomicBool::new(false),
         });
         let max = self.limits.max_server_calls;
@@ -70,6 +80,25 @@ impl Core {
             );
             answer(conn, head.wait, Err(Failure::NotStarted { reason }));
         }
+    }
+
+    /// The span in which the function runs, if anybody looks at it.
+    fn traced_function(
+        &self,
+        method: u16,
+        caller: &WorkerInfo,
+        from: Option<TraceContext>,
+    ) -> Option<Traced> {
+        let function = self.contract.server_methods.get(usize::from(method));
+        let function = function.map_or("on_server", |function| function.name);
+        let span = tracing::debug_span!(
+            target: logs::CALL, "on_server",
+            function = %function,
+            caller = %caller.id(),
+            trace_id = Empty,
+            otel.name = Empty,
+        );
+        Traced::begin(span, || format!("{function} for {}", caller.id()), Parent::Remote(from))
     }
 
     /// A worker as the roster has it now.

@@ -54,6 +54,7 @@ pub fn client_message(frame: &[u8]) {
         ClientMessage::Record(record) => vec![record.to_frame()],
         ClientMessage::Heartbeat => vec![ClientMessage::heartbeat()],
         ClientMessage::Logs(logs) => vec![logs.to_frame()],
+        ClientMessage::Trace(trace) => vec![trace.to_server()],
     };
     if !again.is_empty() {
         assert_eq!(ClientMessage::parse(unframed(&again)), Ok(message));
@@ -74,6 +75,7 @@ pub fn server_message(frame: &[u8]) {
         ServerMessage::Release(release) => vec![release.to_frame()],
         ServerMessage::Heartbeat => vec![ServerMessage::heartbeat()],
         ServerMessage::ForwardLogs(forward) => vec![forward.to_frame()],
+        ServerMessage::Trace(trace) => vec![trace.to_client()],
     };
     assert_eq!(ServerMessage::parse(unframed(&again)), Ok(message));
 }

@@ -10,6 +10,7 @@ use super::Shared;
 use super::uplink::Uplink;
 use crate::id::WorkerInfo;
 use crate::sync::lock;
+use crate::trace::TraceContext;
 use crate::worker::DistributedWorker;
 
 /// Builds the worker, as an exclusive call in its queue. Never on the wire.
@@ -23,6 +24,8 @@ pub(super) struct Call {
     pub(super) exclusive: bool,
     pub(super) timed: bool,
     pub(super) deadline: Option<Instant>,
+    /// Where it comes from, if anybody looks at that.
+    pub(super) from: Option<Box<TraceContext>>,
     pub(super) _held: Option<Held>,
 }
 
@@ -46,6 +49,7 @@ impl Call {
             exclusive: true,
             timed: false,
             deadline: None,
+            from: None,
             _held: None,
         }
     }

@@ -27,6 +27,7 @@ use crate::link::Transport;
 use crate::proto::deadlines::Deadlines;
 use crate::sync::lock;
 use crate::system;
+use crate::trace::TraceContext;
 use crate::wire::{CallHead, Cancel, Failure, Targets};
 use crate::worker::{Contract, DistributedWorker};
 use bytes::Bytes;
@@ -215,7 +216,7 @@ impl<W: DistributedWorker> Shared<W> {
     fn handle_call(
         self: &Arc<Self>,
         link: &Arc<Uplink>,
-        head: &CallHead,
+        (head, from): (&CallHead, Option<TraceContext>),
         arguments: &Bytes,
         ready: &mut Vec<Arc<Slot<W>>>,
     ) {
@@ -257,6 +258,7 @@ impl<W: DistributedWorker> Shared<W> {
             exclusive,
             timed: head.timed,
             deadline,
+            from: from.map(Box::new),
             _held: Held::new(&self.held, arguments.len()),
         });
         for slot in self.targets(&head.targets) {

@@ -19,7 +19,7 @@ use crate::link::{
 use crate::logs::{LogQueue, WANTED};
 use crate::proto::handshake::prints;
 use crate::wire::{
-    ClientMessage, ForwardLogs, Hello, Logs, Preamble, Refused, ServerMessage, Welcome,
+    ClientMessage, ForwardLogs, Hello, Logs, Preamble, Refused, ServerMessage, Trace, Welcome,
 };
 use crate::worker::DistributedWorker;
 
@@ -209,6 +209,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
 ) -> Result<(), HostError> {
     // Calls that came in one burst are started together, and their answers leave together.
     let mut ready = Vec::new();
+    let mut traced: Option<Trace> = None;
     loop {
         if !frames.has_next() && !ready.is_empty() {
             host.start(link, std::mem::take(&mut ready));
@@ -220,7 +221,8 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
         };
         match ServerMessage::parse(frame).map_err(|error| lost(error.into()))? {
             ServerMessage::Call(head, arguments) => {
-                host.handle_call(link, &head, &arguments, &mut ready);
+                let from = traced.take().and_then(|trace| trace.of(head.call));
+                host.handle_call(link, (&head, from), &arguments, &mut ready);
                 if ready.is_empty() {
                     // It is answered already.
                     link.flush();
@@ -230,6 +232,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::Positions(positions) => host.handle_positions(&positions),
             ServerMessage::ServerReply(head, value) => link.handle_reply(head, value),
             ServerMessage::Release(release) => link.handle_release(&release),
+            ServerMessage::Trace(trace) => traced = Some(trace),
             ServerMessage::ForwardLogs(ForwardLogs { level, per_second }) => {
                 let ids = host.slots.iter().map(|slot| slot.info().id().clone());
                 logs.send_replace(

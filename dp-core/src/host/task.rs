@@ -7,7 +7,8 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use tokio::time::Instant;
 
 use bytes::Bytes;
-use tracing::{Instrument, Span};
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::Shared;
 use super::call::{BUILD, Call, Waiting};
@@ -21,6 +22,7 @@ use crate::id::WorkerInfo;
 use crate::logs;
 use crate::sync::lock;
 use crate::system;
+use crate::trace::{Parent, Traced};
 use crate::wire::{FRAME_HEAD, Failure, Reply};
 use crate::worker::DistributedWorker;
 
@@ -204,11 +206,10 @@ impl<W: DistributedWorker> Task<W> {
         let invocation = Invocation::new(self.call.method, arguments, context, access);
         // Generated code only makes a future here; what the user wrote runs when it is polled.
         let method = W::dispatch(invocation);
-        let span = self.span();
-        if span.is_disabled() {
-            return Ok(method);
+        match self.traced() {
+            None => Ok(method),
+            Some(traced) => Ok(traced.within(method)),
         }
-        Ok(Box::pin(method.instrument(span)))
     }
 
     /// What is logged while the method runs is logged in this. It is there only if somebody looks: at
@@ -218,9 +219,19 @@ impl<W: DistributedWorker> Task<W> {
         tracing::debug_span!(
             target: logs::CALL, "call",
             worker = %self.info.id(),
-            method = method.map_or("(constructor)", |method| method.name),
+            method = %method.map_or("(constructor)", |method| method.name),
             call = self.call.id,
+            trace_id = Empty,
+            otel.name = Empty,
         )
+    }
+
+    fn traced(&self) -> Option<Traced> {
+        let name = || {
+            let method = self.host.contract.methods.get(usize::from(self.call.method));
+            format!("{} on {}", method.map_or("call", |method| method.name), self.info.id())
+        };
+        Traced::begin(self.span(), name, Parent::Remote(self.call.from.as_deref().copied()))
     }
 
     /// Builds the worker by its constructor. Only where nothing else of this worker runs.

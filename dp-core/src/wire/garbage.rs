@@ -9,7 +9,9 @@ use super::message::{
     Arrive, CallHead, ClientMessage, Failure, Hello, MethodPrint, Record, Reply, ServerCallHead,
     Targets,
 };
+use super::trace::Trace;
 use crate::fuzzing;
+use crate::trace::TraceContext;
 
 fn hello() -> impl Strategy<Value = Hello> {
     let method = ("[a-z]{0,8}", ".{0,20}", any::<u64>())
@@ -90,6 +92,8 @@ proptest! {
             survivors: true,
             timeout: None,
         };
+        let context = TraceContext::new(u128::MAX, 1, true).unwrap();
+        let trace = Trace::new(u64::from(byte), &context);
         let line = LoggedLine { worker: Some(1), level: 2, text: "text".to_owned() };
         let frames = [
             unframed(&[hello.to_frame()]),
@@ -100,6 +104,8 @@ proptest! {
             unframed(&[Record { worker: 1, resets: 2, record: 3, lines: Vec::new() }.to_frame()]),
             unframed(&[Logs { dropped: 300, lines: vec![line.clone(), line] }.to_frame()]),
             unframed(&[ForwardLogs { level: 3, per_second: 1_000 }.to_frame()]),
+            unframed(&[trace.to_client()]),
+            unframed(&[trace.to_server()]),
         ];
         for frame in frames {
             let at = at.index(frame.len());

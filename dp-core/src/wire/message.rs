@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::FRAME_HEAD;
 use super::frame::{frame, frame_with, split_kind};
 use super::logs::{ForwardLogs, Logs};
+use super::trace::Trace;
 use crate::codec::{self, Decoder};
 use crate::error::{CallError, Decoded};
 use crate::record::Recorded;
@@ -24,6 +25,7 @@ pub(super) mod from_client {
     pub(super) const RECORD: u8 = 0x06;
     pub(super) const HEARTBEAT: u8 = 0x07;
     pub(in super::super) const LOGS: u8 = 0x08;
+    pub(in super::super) const TRACE: u8 = 0x09;
 }
 
 /// Kinds of frames, server to client.
@@ -38,6 +40,7 @@ pub(super) mod from_server {
     pub(super) const RELEASE: u8 = 0x88;
     pub(super) const HEARTBEAT: u8 = 0x89;
     pub(in super::super) const FORWARD_LOGS: u8 = 0x8a;
+    pub(in super::super) const TRACE: u8 = 0x8b;
 }
 
 /// Why a frame is no message. The peer is at fault; the connection ends.
@@ -296,6 +299,7 @@ pub(crate) enum ClientMessage {
     Record(Record),
     Heartbeat,
     Logs(Logs),
+    Trace(Trace),
 }
 
 /// What a server sends.
@@ -314,6 +318,7 @@ pub(crate) enum ServerMessage {
     Release(Release),
     Heartbeat,
     ForwardLogs(ForwardLogs),
+    Trace(Trace),
 }
 
 impl Hello {
@@ -460,6 +465,7 @@ impl ClientMessage {
             from_client::WITHDRAW => decode("withdrawal", body).map(Self::Withdraw),
             from_client::RECORD => decode("record", body).map(Self::Record),
             from_client::HEARTBEAT => Ok(Self::Heartbeat),
+            from_client::TRACE => decode("trace", body).map(Self::Trace),
             from_client::LOGS => decode("log", body).map(Self::Logs),
             kind => Err(WireError::UnknownKind { kind }),
         }
@@ -497,6 +503,7 @@ impl ServerMessage {
             }
             from_server::RELEASE => decode("release", body).map(Self::Release),
             from_server::HEARTBEAT => Ok(Self::Heartbeat),
+            from_server::TRACE => decode("trace", body).map(Self::Trace),
             from_server::FORWARD_LOGS => decode("request for the log", body).map(Self::ForwardLogs),
             kind => Err(WireError::UnknownKind { kind }),
         }

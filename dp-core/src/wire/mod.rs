@@ -5,6 +5,7 @@ mod frame;
 mod garbage;
 mod logs;
 mod message;
+mod trace;
 
 #[cfg(feature = "net")]
 pub(crate) use frame::TokenPreamble;
@@ -15,6 +16,7 @@ pub(crate) use message::{
     Refused, Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict,
     Welcome, WireError, Withdraw,
 };
+pub(crate) use trace::Trace;
 
 /// The version of the protocol that this crate speaks.
 pub(crate) const PROTOCOL_VERSION: u16 = 1;
