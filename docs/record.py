@@ -7,6 +7,7 @@ session.svg is what a terminal shows while somebody types at the server's consol
 page in Chromium during a run (Debian's chromium-driver). Look at both before committing them.
 """
 
+import atexit
 import base64
 import fcntl
 import html
@@ -242,6 +243,7 @@ def page():
     clients = [client(address, f"lab{number}", 5) for number in range(1, 9)]
     terminal.until("ready to run")
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
+    atexit.register(driver.terminate)
     for line in driver.stdout:
         started = re.search(r"successfully on port (\d+)", line)
         if started:
@@ -263,7 +265,6 @@ def page():
     with open(os.path.join(ROOT, "docs/page.png"), "wb") as file:
         file.write(picture)
     webdriver(port, "DELETE", window)
-    driver.terminate()
     for one in clients:
         one.kill()
 

@@ -78,6 +78,21 @@ fn a_run_shows_how_far_it_is_and_a_typed_cancel_ends_it_at_once() {
 }
 
 #[test]
+fn many_workers_are_folded_and_the_items_of_a_map_are_counted() {
+    let (mut terminal, client) = Terminal::with_client(&[("DP_TESTS_RUN", "map")], 30);
+    terminal.program.type_text("/workers\r");
+    let line = terminal.until("idle").pop().unwrap();
+    assert!(line.trim_end().ends_with("c/[1-30]  30  0.1.0  idle"), "{line:?}");
+    terminal.program.type_text("/run\r");
+    let line = terminal.until(" of 60 items, about ").pop().unwrap();
+    assert!(line.contains(" s left | "), "{line:?}");
+    terminal.until("ok");
+    terminal.program.type_text(CTRL_D);
+    assert!(terminal.program.wait().success());
+    client.ends_well();
+}
+
+#[test]
 fn the_first_interrupt_cancels_and_the_second_quits() {
     let (mut terminal, client) = Terminal::with_client(&[("DP_TESTS_RUN", "endless")], 2);
     terminal.program.type_text("/run\r");

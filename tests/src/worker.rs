@@ -197,6 +197,9 @@ impl Subject {
                 self.say("hello", 1).await?;
                 self.say("goodbye", 1).await?;
             }
+            "map" => {
+                self.map(0..60, |worker, _| worker.nap(700)).await?;
+            }
             "panic" => panic!("an expected panic"),
             other => anyhow::bail!("no such run: {other}"),
         }

@@ -84,7 +84,7 @@ fn line<'a>(
         }
     }
     let mut parts = vec![clock(elapsed)];
-    parts.extend(maps.iter().map(items));
+    parts.extend(maps.iter().map(|map| items(map.done, map.items, map.since)));
     parts.push(format!("{done} of {all} workers done"));
     if !methods.is_empty() {
         parts.push(in_methods(methods));
@@ -111,14 +111,16 @@ fn in_methods(methods: BTreeMap<&str, usize>) -> String {
     texts.join(", ")
 }
 
-fn items(map: &MapStatus) -> String {
-    match map.items {
-        None => format!("{} items", map.done),
+/// How many items of a map are done, and about how long the others will take: as long for each as those
+/// have taken.
+fn items(done: usize, items: Option<usize>, since: Duration) -> String {
+    match items {
+        None => format!("{done} items"),
         Some(items) => {
-            let left = (map.done > 0 && items >= map.done)
-                .then(|| map.since.mul_f64((items - map.done) as f64 / map.done as f64));
+            let left = (done > 0 && items >= done)
+                .then(|| since.mul_f64((items - done) as f64 / done as f64));
             let left = left.map(|left| format!(", about {} left", clock(left))).unwrap_or_default();
-            format!("{} of {items} items{left}", map.done)
+            format!("{done} of {items} items{left}")
         }
     }
 }
@@ -164,6 +166,18 @@ mod tests {
         let names = ["a", "b", "c", "d", "e", "f"];
         let workers: Vec<_> = names.iter().map(|name| (*name, Some((*name, 1)))).collect();
         assert!(said(&workers).contains("1 in a, 1 in b, 1 in c, 1 in d, 2 more methods"));
+    }
+
+    #[test]
+    fn the_items_that_are_left_take_as_long_as_those_that_are_done() {
+        let after = Duration::from_secs(30);
+        assert_eq!(items(0, Some(90), after), "0 of 90 items");
+        assert_eq!(items(10, Some(90), after), "10 of 90 items, about 4:00 left");
+        assert_eq!(items(60, Some(90), after), "60 of 90 items, about 15.0 s left");
+        assert_eq!(items(90, Some(90), after), "90 of 90 items, about 0.0 s left");
+        // The iterator does not know, or said too little.
+        assert_eq!(items(7, None, after), "7 items");
+        assert_eq!(items(91, Some(90), after), "91 of 90 items");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
-use dp_core::fold_ids;
+use dp_core::{WorkerId, fold_ids};
 
 use super::output::one_line;
 use super::table::span;
@@ -12,34 +12,49 @@ use super::table::span;
 /// More workers than these are folded: nobody reads so many lines.
 const ONE_BY_ONE: usize = 24;
 
+/// What is shown of a worker.
+struct Shown<'a> {
+    id: &'a WorkerId,
+    address: &'a str,
+    version: &'a str,
+    /// The method that it is in, and for how long.
+    running: Option<(&'a str, Duration)>,
+}
+
 /// A line for each worker, or for all that do the same.
 pub(super) fn table(workers: &[WorkerStatus]) -> Vec<String> {
+    let shown = workers.iter().map(|status| Shown {
+        id: status.info.id(),
+        address: status.info.address(),
+        version: &status.version,
+        running: status.running.as_ref().map(|running| (running.method.as_str(), running.since)),
+    });
+    rows(&shown.collect::<Vec<_>>())
+}
+
+fn rows(workers: &[Shown<'_>]) -> Vec<String> {
     if workers.len() > ONE_BY_ONE {
         return folded(workers);
     }
-    let rows = workers.iter().map(|status| {
-        let address = status.info.address().to_string();
-        [status.info.id().to_string(), address, one_line(&status.version).into(), state(status)]
+    let rows = workers.iter().map(|shown| {
+        let state = match shown.running {
+            None => "idle".to_owned(),
+            Some((method, since)) => running(method, since, since),
+        };
+        [shown.id.to_string(), shown.address.to_owned(), one_line(shown.version).into(), state]
     });
     align(rows.collect())
 }
 
-fn state(status: &WorkerStatus) -> String {
-    match &status.running {
-        None => "idle".to_owned(),
-        Some(running) => format!("running {} for {}", running.method, span(running.since)),
-    }
-}
-
-fn folded(workers: &[WorkerStatus]) -> Vec<String> {
-    let mut groups: BTreeMap<(&str, Option<&str>), Vec<&WorkerStatus>> = BTreeMap::new();
-    for status in workers {
-        let method = status.running.as_ref().map(|running| running.method.as_str());
-        groups.entry((&status.version, method)).or_default().push(status);
+fn folded(workers: &[Shown<'_>]) -> Vec<String> {
+    let mut groups: BTreeMap<(&str, Option<&str>), Vec<&Shown<'_>>> = BTreeMap::new();
+    for shown in workers {
+        let method = shown.running.map(|(method, _)| method);
+        groups.entry((shown.version, method)).or_default().push(shown);
     }
     let rows = groups.into_iter().map(|((version, method), workers)| {
-        let ids = fold_ids(workers.iter().map(|status| status.info.id()));
-        let since = workers.iter().filter_map(|status| Some(status.running.as_ref()?.since));
+        let ids = fold_ids(workers.iter().map(|shown| shown.id));
+        let since = workers.iter().filter_map(|shown| Some(shown.running?.1));
         let state = match (method, since.clone().min(), since.max()) {
             (Some(method), Some(least), Some(most)) => running(method, least, most),
             _ => "idle".to_owned(),
@@ -66,4 +81,46 @@ fn align(rows: Vec<[String; 4]>) -> Vec<String> {
         format!("{a:<wa$}  {b:<wb$}  {c:<wc$}  {d}")
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(
+        workers: usize,
+        running: impl Fn(usize) -> Option<(&'static str, u64)>,
+    ) -> Vec<String> {
+        let ids: Vec<_> = (1..=workers).map(|n| WorkerId::new(format!("w{n}")).unwrap()).collect();
+        let shown = ids.iter().enumerate().map(|(at, id)| {
+            let running = running(at + 1);
+            let running = running.map(|(method, seconds)| (method, Duration::from_secs(seconds)));
+            Shown { id, address: "192.0.2.7:1", version: "1.0", running }
+        });
+        rows(&shown.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_few_workers_have_a_line_each() {
+        let all = lines(24, |n| (n == 2).then_some(("fetch", 3)));
+        assert_eq!(all.len(), 24);
+        assert_eq!(all[0], "w1   192.0.2.7:1  1.0  idle");
+        assert_eq!(all[1], "w2   192.0.2.7:1  1.0  running fetch for 3.00 s");
+    }
+
+    #[test]
+    fn more_than_24_are_folded_into_those_that_do_the_same() {
+        let doing = |n| match n {
+            1..=30 => Some(("fetch", n as u64)),
+            31 => Some(("parse", 5)),
+            _ => None,
+        };
+        let expected = [
+            "w[32-40]  9   1.0  idle",
+            "w[1-30]   30  1.0  running fetch for 1.00 s to 30.0 s",
+            "w31       1   1.0  running parse for 5.00 s",
+        ];
+        assert_eq!(lines(40, doing), expected);
+        assert_eq!(lines(25, |_| None), ["w[1-25]  25  1.0  idle"]);
+    }
 }
