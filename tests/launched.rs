@@ -199,6 +199,22 @@ fn a_server_that_ends_at_once_takes_them_along() {
 }
 
 #[test]
+fn a_batch_job_runs_once_and_its_status_is_that_of_the_run() {
+    for (run, word, code) in [("greet", "ok", 0), ("fail", "failed", 1)] {
+        let args = ["--once", "--launch-clients", "2"];
+        let mut server =
+            Server::start(SERVER, 2, run, &[&["--launch", CLIENT], &args[..]].concat());
+        // Nothing is typed.
+        assert_eq!(server.wait().code(), Some(code), "{run}");
+        assert_eq!(server.rest().last().map(String::as_str), Some(word));
+    }
+    let mut server = Server::start(SERVER, 1, "greet", &["--once"]);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(1));
+    server.error_line("before it could run");
+}
+
+#[test]
 fn what_is_no_command_or_number_is_refused() {
     for (args, why) in
         [(["--launch-clients", "0"], "above 0"), (["--launch-clients", "many"], "above 0")]

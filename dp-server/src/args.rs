@@ -94,6 +94,13 @@ pub struct ServerArgs {
     )]
     pub launch_clients: usize,
 
+    /// Run as soon as enough workers have joined, and quit: for batch jobs
+    ///
+    /// As if `/run` and `/quit` were typed then; standard input is not read. The status is 1 where the run
+    /// failed, or did not come about.
+    #[arg(long, env = "DP_ONCE", value_parser = FalseyValueParser::new())]
+    pub once: bool,
+
     /// Calls per second for what is started one after another [default: 1]
     #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
     pub frequency: Option<f64>,

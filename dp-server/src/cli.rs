@@ -7,13 +7,15 @@ use anyhow::anyhow;
 use clap::{Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
 use dp_core::engine::logs::FORWARDED;
+use tokio::io::AsyncWriteExt as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::ServerArgs;
 use crate::builder::Stateless;
 use crate::certs::CertsArgs;
 use crate::chain;
-use crate::console;
+use crate::console::{self, ConsoleError};
+use crate::server::Server;
 use crate::signals;
 use crate::terminal::{self, Choices, Terminal};
 
@@ -46,7 +48,9 @@ impl ServerArgs {
             let (sender, signals) = console::Signals::channel();
             signals::listen(sender.clone()).await?;
             let choices = Choices { history: !self.no_history, output: self.output };
-            let console = match Terminal::open(&server, choices, sender) {
+            let terminal = if self.once { None } else { Terminal::open(&server, choices, sender) };
+            let console = match terminal {
+                _ if self.once => once(&server, signals).await,
                 Some(terminal) => {
                     let (input, output, screen, showing) = terminal.into_parts();
                     let console = server.console_with(input, output, signals, Some(screen)).await;
@@ -59,15 +63,39 @@ impl ServerArgs {
                 }
             };
             // Also when the console broke: its clients have nobody else to tell them.
+            let ran = server.last_report().map(|report| report.is_ok());
             let shutdown = server.shutdown().await;
             console?;
             shutdown?;
-            anyhow::Ok(())
+            match ran {
+                Some(false) if self.once => Err(anyhow!("the run failed (--once)")),
+                None if self.once => Err(anyhow!("it ended before it could run (--once)")),
+                _ => anyhow::Ok(()),
+            }
         });
         // Not dropped: that would wait for a schedule that blocks its thread.
         runtime.shutdown_background();
         // On one line, however it is printed: an `anyhow::Error` with sources takes several.
         outcome.map_err(|error| anyhow!("{}", chain::message(&*error)))
+    }
+}
+
+/// A console at which `/run` and `/quit` are typed as soon as enough workers are there.
+async fn once<W: DistributedWorker>(
+    server: &Server<W>,
+    signals: console::Signals,
+) -> Result<(), ConsoleError> {
+    let (mut typed, input) = tokio::io::duplex(64);
+    let console = server.console_with(input, tokio::io::stdout(), signals, None);
+    let typing = async {
+        let _ = server.ready().await;
+        // A console that has ended reads no more.
+        let _ = typed.write_all(b"/run\n/quit\n").await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = console => ended,
+        () = typing => Ok(()),
     }
 }
 
@@ -175,6 +203,8 @@ Examples:
   Start four clients, which end with the server; or have a launcher start them:
       SERVER --workers 4 --launch ./client --launch-clients 4
       SERVER --workers 4 --launch 'mpirun -n 4 ./client'
+  In a batch job: run once they are there, quit, and fail where the run did:
+      SERVER --workers 4 --once --report run.json
   Listen at a Unix socket, for clients of the same user, and for this machine over TCP:
       SERVER --bind unix:/tmp/lab.sock --bind 127.0.0.1
   Let clients on other machines join that have the same secret:
