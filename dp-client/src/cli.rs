@@ -61,8 +61,8 @@ pub struct ClientArgs {
     ///
     /// What is left out is taken from the default: `lab`, `:9000` and `192.0.2.1` are fine. `auto` asks
     /// the launcher: Slurm's first host, or the first pod of an indexed job of Kubernetes, by the
-    /// headless service that DP_SERVICE names. `unix:PATH` is the Unix socket of a server on this
-    /// machine that belongs to the same user, or to root.
+    /// headless service that DP_SERVICE names; `auto:9000` does so with that port. `unix:PATH` is the
+    /// Unix socket of a server on this machine that belongs to the same user, or to root.
     #[arg(
         long, env = "DP_SERVER", value_name = "ADDR", default_value = DEFAULT_ADDRESS,
         value_parser = server
@@ -434,10 +434,11 @@ fn workers_of_server() -> String {
 
 /// The server's address, from the launcher if it is to be.
 fn server(text: &str) -> Result<String, String> {
-    match text {
-        "auto" => launch::server_address().map_err(|error| error.to_string()),
-        text => text.parse::<Address>().map(|_| text.to_owned()).map_err(|error| error.to_string()),
-    }
+    let address = match launch::is_auto(text) {
+        Some(port) => launch::server_address(port).map_err(|error| error.to_string())?,
+        None => text.to_owned(),
+    };
+    address.parse::<Address>().map(|_| address).map_err(|error| error.to_string())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

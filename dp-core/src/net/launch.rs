@@ -119,17 +119,31 @@ fn expected(lookup: Lookup<'_>) -> Result<u64, PlaceError> {
 
 /// Where the server is, by what a launcher says: `DP_SERVER`, else the first host of the Slurm job, else
 /// the first pod of an indexed job of Kubernetes, by its headless service, whose name is in `DP_SERVICE`.
+/// Launchers say no port: the host's is `port` if that is given, else the default.
 ///
 /// # Errors
 /// [`PlaceError::NoServer`] when nothing says so.
-pub fn server_address() -> Result<String, PlaceError> {
-    server(&environment)
+pub fn server_address(port: Option<&str>) -> Result<String, PlaceError> {
+    server(&environment, port)
 }
 
-fn server(lookup: Lookup<'_>) -> Result<String, PlaceError> {
-    if let Some(server) = lookup("DP_SERVER").filter(|server| server != "auto") {
+/// Whether an address is to be asked of the launcher, `auto` or `auto:PORT`, and the port.
+pub fn is_auto(address: &str) -> Option<Option<&str>> {
+    match address.strip_prefix("auto")? {
+        "" => Some(None),
+        rest => rest.strip_prefix(':').map(Some),
+    }
+}
+
+fn server(lookup: Lookup<'_>, port: Option<&str>) -> Result<String, PlaceError> {
+    if let Some(server) = lookup("DP_SERVER").filter(|server| is_auto(server).is_none()) {
         return Ok(server);
     }
+    let host = host(lookup)?;
+    Ok(port.map_or_else(|| host.clone(), |port| format!("{host}:{port}")))
+}
+
+fn host(lookup: Lookup<'_>) -> Result<String, PlaceError> {
     let nodes = lookup("SLURM_STEP_NODELIST").or_else(|| lookup("SLURM_JOB_NODELIST"));
     if let Some(first) = nodes.as_deref().and_then(first_host) {
         return Ok(first);
@@ -234,13 +248,19 @@ mod tests {
     #[test]
     fn the_server_is_where_the_launcher_says() {
         let slurm = [("SLURM_JOB_NODELIST", "n[03-10],m1")];
+        let server = |lookup: Lookup<'_>| server(lookup, None);
         assert_eq!(with(&slurm, server).unwrap(), "n03");
+        assert_eq!(with(&slurm, |lookup| super::server(lookup, Some("9000"))).unwrap(), "n03:9000");
         let by_hand = [&slurm[..], &[("DP_SERVER", "lab:9000")]].concat();
         assert_eq!(with(&by_hand, server).unwrap(), "lab:9000");
         let pod =
             [("DP_SERVICE", "search"), ("JOB_COMPLETION_INDEX", "12"), ("HOSTNAME", "job-12")];
         assert_eq!(with(&pod, server).unwrap(), "job-0.search");
-        assert_eq!(with(&[("DP_SERVER", "auto")], server), Err(PlaceError::NoServer));
+        for auto in ["auto", "auto:9000"] {
+            assert_eq!(with(&[("DP_SERVER", auto)], server), Err(PlaceError::NoServer));
+        }
+        assert_eq!(is_auto("auto:9000"), Some(Some("9000")));
+        assert_eq!((is_auto("auto"), is_auto("automat:1")), (Some(None), None));
     }
 
     #[test]
