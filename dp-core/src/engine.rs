@@ -18,7 +18,7 @@ pub use crate::host::{Host, HostError};
 #[doc(hidden)]
 pub use crate::in_process::in_process_over;
 pub use crate::limits::Limits;
-pub use crate::link::Transport;
+pub use crate::link::{FanLink, FanOut, Transport};
 pub use crate::record::WorkerRecord;
 
 /// The context of calls, across programs: for what collects spans.

@@ -79,6 +79,8 @@ struct Out {
     /// Bytes, heads and messages to all included; and how many may be sent.
     bytes: u64,
     limit: u64,
+    /// The number of the last message to all that was for this link.
+    around: u64,
     /// How many wait for permission, and whether the other side has been told.
     waiting: usize,
     asked: bool,
@@ -267,15 +269,19 @@ impl Link {
         }
     }
 
-    /// Whether a message to all of so many bytes is for this link too. Then it counts as sent.
-    #[cfg(test)]
-    pub(crate) fn joins_around(&self, length: usize) -> bool {
+    /// Whether a message to all of so many bytes could be for this link now.
+    pub(crate) fn is_caught_up(&self, length: usize) -> bool {
+        self.lock().is_caught_up(length)
+    }
+
+    /// Whether the message to all of this number and length is for this link, too. Then it counts as sent,
+    /// and what is sent from now on comes behind it.
+    pub(crate) fn joins_around(&self, number: u64, length: usize) -> bool {
         let mut state = self.lock();
-        let (out, received) = (&state.out, state.incoming.received);
-        let caught_up = out.sent > 0 && out.acknowledged == out.sent && received > 0 && !out.ended;
-        let joins = caught_up && state.failure.is_none() && out.room() >= length as u64;
+        let joins = state.is_caught_up(length);
         if joins {
             state.out.bytes += (HEAD + length) as u64;
+            state.out.around = number;
         }
         joins
     }
@@ -370,11 +376,24 @@ impl Out {
 }
 
 impl State {
+    fn is_caught_up(&self, length: usize) -> bool {
+        let out = &self.out;
+        // Whoever has sent something has subscribed, and who has come by something knows which messages to
+        // all were before it.
+        let known = out.sent > 0 && self.incoming.received > 0;
+        known
+            && out.acknowledged == out.sent
+            && !out.ended
+            && self.failure.is_none()
+            && out.room() >= length as u64
+    }
+
     fn head(&mut self, kind: Kind, number: u64, waiting: usize, around: u64) -> Head {
         let incoming = &mut self.incoming;
         (incoming.told, incoming.told_granted) = (incoming.received, incoming.granted);
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let (received, limit) = (incoming.received, incoming.granted);
+        let around = around.max(self.out.around);
         Head { kind, waiting, number, received, limit, around }
     }
 }

@@ -1,24 +1,29 @@
 //! The server's side: lets clients of a job join, and hands each what comes from it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicU64;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use async_nats::message::OutboundMessage;
 use async_nats::{Client, Message, RequestErrorKind, Subject, Subscriber};
-use dp_core::engine::Peer;
-use futures_util::StreamExt;
+use bytes::Bytes;
+use dp_core::engine::{FanLink, FanOut, Peer};
+use futures_util::{Sink, StreamExt};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, coop};
 use tokio::time::timeout;
 
 use crate::link::{Link, POOL, Pool};
 use crate::settings::{again, chain, chunk};
 use crate::stream::NatsStream;
-use crate::wire::{Answer, HEAD, Id, Request, text};
+use crate::wire::{Answer, Around, HEAD, Id, Request, text};
 use crate::{Connection, NatsError, Settings};
 
 /// How long another server of the job may take to say that it is there.
@@ -35,24 +40,90 @@ pub struct Listener {
     receiving: Arc<Receiving>,
 }
 
-/// The links that there are.
-#[derive(Debug, Default)]
+/// The links that there are, and the way to all of them.
 struct Hub {
     links: Mutex<Links>,
     /// How many messages to all were sent.
     around: Arc<AtomicU64>,
+    /// Whoever has it locked sends the next one.
+    sender: Mutex<Client>,
+    to: Subject,
+    /// The longest message to all, without what stands before it.
+    longest: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Links {
     /// By the text in the subject.
     by_text: HashMap<String, Arc<Link>>,
+    by_number: BTreeMap<u32, Arc<Link>>,
     last: u32,
 }
 
+/// A message to all is not for so many at the most: they are named in it, and it goes to them, too.
+const MOST_EXCEPT: usize = 128;
+
 impl Hub {
+    fn new(client: &Client, to: Subject) -> Self {
+        let longest = (chunk(client) - HEAD).saturating_sub(4 * MOST_EXCEPT);
+        let (links, around, sender) =
+            (Mutex::default(), Arc::default(), Mutex::new(client.clone()));
+        Self { links, around, sender, to, longest }
+    }
+
     fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there is room for one message here and now.
+fn is_ready(sender: &mut Client) -> bool {
+    // The budget of the caller's task is for its own work.
+    let ready = coop::unconstrained(poll_fn(|cx| Pin::new(&mut *sender).poll_ready(cx)));
+    let mut cx = Context::from_waker(Waker::noop());
+    matches!(pin!(ready).poll(&mut cx), Poll::Ready(Ok(())))
+}
+
+impl FanOut for Hub {
+    fn send(&self, frame: &[Bytes], links: &[u64]) -> Vec<u64> {
+        let length = frame.iter().map(Bytes::len).sum();
+        let wanted: HashSet<u64> = links.iter().copied().collect();
+        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.links();
+        let can = |(number, link): &(&u32, &Arc<Link>)| {
+            wanted.contains(&u64::from(**number)) && link.is_caught_up(length)
+        };
+        let able = known.by_number.iter().filter(can).count();
+        let others = known.by_number.len() - able;
+        let worth_it = length <= self.longest && able > others && others <= MOST_EXCEPT;
+        if !worth_it || !is_ready(&mut sender) {
+            return Vec::new();
+        }
+        let number = self.around.load(Ordering::Relaxed) + 1;
+        let (mut joined, mut except) = (HashSet::new(), Vec::new());
+        for (link_number, link) in &known.by_number {
+            let wanted = wanted.contains(&u64::from(*link_number));
+            match wanted && link.joins_around(number, length) {
+                true => _ = joined.insert(u64::from(*link_number)),
+                false => except.push(*link_number),
+            }
+        }
+        // Known before it is sent: who joins from now on, and is told, waits for it.
+        self.around.store(number, Ordering::Release);
+        let payload = Around::message(number, &except, frame);
+        let subject = self.to.clone();
+        let message = OutboundMessage { subject, reply: None, payload, headers: None };
+        if Pin::new(&mut *sender).start_send(message).is_err() {
+            // The connection to the NATS server was closed for good, and so are all links.
+            tracing::error!("cannot send to the NATS server any more");
+        }
+        links.iter().filter(|link| joined.contains(link)).copied().collect()
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("to", &self.to).finish_non_exhaustive()
     }
 }
 
@@ -70,7 +141,10 @@ struct Known(Arc<Hub>, String, #[allow(dead_code)] Arc<Receiving>);
 
 impl Drop for Known {
     fn drop(&mut self) {
-        self.0.links().by_text.remove(&self.1);
+        let mut links = self.0.links();
+        if let Some(link) = links.by_text.remove(&self.1) {
+            links.by_number.remove(&link.number());
+        }
     }
 }
 
@@ -106,12 +180,14 @@ impl Listener {
         let joining = client.subscribe(join).await.map_err(|error| unreachable(&error))?;
         // Who is told that this server is there finds it.
         client.flush().await.map_err(|error| unreachable(&error))?;
-        let hub = Arc::<Hub>::default();
+        let server = random();
+        let all = Subject::from(settings.subject(&format!("all.{}", text(&server))));
+        let hub = Arc::new(Hub::new(&client, all));
         Ok(Self {
             settings: settings.clone(),
             client,
             joining,
-            server: random(),
+            server,
             receiving: Arc::new(Receiving(tokio::spawn(receive(hub.clone(), from, connected)))),
             hub,
             pool: Arc::new(Pool::new(POOL)),
@@ -150,6 +226,7 @@ impl Listener {
             let chunk = chunk(&self.client) - HEAD;
             let link = Arc::new(Link::server(links.last, limit, chunk, self.pool.clone()));
             links.by_text.insert(name.clone(), link.clone());
+            links.by_number.insert(link.number(), link.clone());
             (link, Known(self.hub.clone(), name.clone(), self.receiving.clone()))
         };
         let number = link.number();
@@ -157,7 +234,9 @@ impl Listener {
         self.answer(reply, &answer.message());
         let to = Subject::from(self.settings.subject(&format!("to.{name}")));
         let stream = NatsStream::new(link, to, &self.client, self.hub.around.clone(), known);
+        let fan_out = FanLink { fan_out: self.hub.clone(), link: number.into() };
         let peer = Peer::new(if address.is_empty() { "nats" } else { address });
+        let peer = peer.with_fan_out(Some(fan_out));
         (stream, peer)
     }
 
@@ -194,7 +273,7 @@ async fn receive(hub: Arc<Hub>, mut from: Subscriber, mut connected: watch::Rece
             link.deliver(message.payload);
         }
     }
-    let links = std::mem::take(&mut hub.links().by_text);
+    let links = std::mem::take(&mut *hub.links()).by_text;
     links.values().for_each(|link| link.fail("the connection to the NATS server was closed"));
 }
 

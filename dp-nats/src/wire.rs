@@ -85,7 +85,6 @@ pub(crate) struct Around {
 }
 
 impl Around {
-    #[cfg(test)]
     pub(crate) fn message(number: u64, except: &[u32], parts: &[Bytes]) -> Bytes {
         let length: usize = parts.iter().map(Bytes::len).sum();
         let mut message = BytesMut::with_capacity(12 + 4 * except.len() + length);

@@ -14,13 +14,26 @@ use dp_client::{Client, ClientArgs, ClientError};
 use dp_core::{CallError, Context, MasterWorker, distributed_worker};
 use dp_nats::{NatsError, Settings};
 use dp_server::{Server, StartError};
+use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
 
 #[derive(Default)]
-struct Worker;
+struct Worker {
+    noted: Vec<u32>,
+}
 
 #[distributed_worker]
 impl Worker {
+    #[remote]
+    fn note(&mut self, number: u32) {
+        self.noted.push(number);
+    }
+
+    #[remote]
+    fn noted(&self) -> Vec<u32> {
+        self.noted.clone()
+    }
+
     #[remote]
     fn name(&self, ctx: &Context<Self>) -> String {
         ctx.result("named");
@@ -107,7 +120,7 @@ impl Drop for Process {
 #[ignore = "a client for the other tests"]
 fn a_client_of_its_own() {
     let args = ClientArgs2::parse_from(["client"]);
-    args.client.run::<Worker>(|_| Worker).unwrap();
+    args.client.run::<Worker>(|_| Worker::default()).unwrap();
 }
 
 #[derive(Parser)]
@@ -187,6 +200,52 @@ async fn a_killed_worker_is_lost_and_a_stopped_one_holds_back_nobody() {
     server.shutdown().await.unwrap();
     assert!(stopped.ended());
     here.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_all_is_sent_once_and_comes_in_its_place() {
+    const WORKERS: usize = 12;
+    let nats = NatsServer::start("");
+    let settings = settings(&nats.url(), "dp");
+    let listener = async_nats::connect(nats.url()).await.unwrap();
+    let mut to_all = listener.subscribe("dp.dp.all.*").await.unwrap();
+    listener.flush().await.unwrap();
+    let server = server(&settings).await.unwrap();
+    let clients: Vec<_> = (0..WORKERS).map(|n| client(&settings, &format!("c{n}"))).collect();
+    let master = until_there(&server, WORKERS).await;
+    // Each alone, and all at once, faster than anybody answers.
+    for number in 0..600 {
+        match number % 3 {
+            0 => {
+                master
+                    .select(|info| info.index() == number as usize % 5)
+                    .note(number)
+                    .detach()
+                    .await
+            }
+            1 => master.each(|worker| worker.note(number)).detach().await,
+            _ => master.note(number).detach().await,
+        }
+    }
+    master.synchro("noted").await.unwrap();
+    for (index, noted) in master.noted().await.unwrap().into_values().into_iter().enumerate() {
+        let of_it = |number: &u32| !number.is_multiple_of(3) || *number as usize % 5 == index;
+        assert_eq!(noted, (0..600).filter(of_it).collect::<Vec<u32>>(), "{index}");
+    }
+    // One after another, each takes one message, but for those that meet a heartbeat.
+    let count = |to_all: &mut async_nats::Subscriber| {
+        std::iter::from_fn(|| to_all.next().now_or_never().flatten()).count()
+    };
+    for _ in 0..100 {
+        master.name().await.unwrap();
+    }
+    listener.flush().await.unwrap();
+    let sent = count(&mut to_all);
+    assert!(sent > 50, "{sent} messages to all");
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

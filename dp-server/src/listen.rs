@@ -415,7 +415,11 @@ async fn serve<W: DistributedWorker>(
     let address = peer.address.clone();
     let admitting = async {
         let (stream, names) = gate.admit(stream).await.map_err(|error| error.to_string())?;
-        let who = peer.with_names(names);
+        let mut who = peer.with_names(names);
+        if gate.tls.is_some() {
+            // What is sent to many at once is not encrypted for each.
+            who.fan_out = None;
+        }
         door.fleet.admit(stream, &who).await.map_err(|error| error.to_string())
     };
     let within = door.bounds.handshake_timeout;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::server_task::ServerTask;
 use crate::id::WorkerId;
-use crate::link::{Activity, CallFrame, Outbox};
+use crate::link::{Activity, CallFrame, FanLink, Outbox};
 use crate::record::Recorded;
 use crate::sync::lock;
 use crate::wire::{Hello, Record, ServerMessage};
@@ -24,6 +24,8 @@ pub(crate) struct Conn {
     /// The ids of its workers, by slot.
     pub(crate) workers: Vec<WorkerId>,
     pub(crate) outbox: Outbox,
+    /// How it can be sent to along with others, if it can.
+    pub(crate) fan_out: Option<FanLink>,
     pub(crate) activity: Activity,
     /// Calls that each worker has not answered yet, by slot.
     in_flight: Vec<AtomicU32>,
@@ -101,6 +103,7 @@ impl Conn {
             address,
             workers,
             outbox,
+            fan_out: None,
             activity,
             in_flight,
             unanswered: AtomicUsize::new(0),
@@ -140,6 +143,14 @@ impl Conn {
             false => self.outbox.flush(),
         }
         pushed
+    }
+
+    /// Whether a call made from a roster of `epoch` may go past the outbox, since nothing waits there and
+    /// the workers know their positions. As long as what this gives is held, nothing is pushed.
+    pub(crate) fn idle(&self, epoch: u64, indexes: &[u32]) -> Option<MutexGuard<'_, u64>> {
+        let told = lock(&self.told);
+        let known = *told == epoch || indexes.is_empty();
+        (known && self.outbox.is_idle()).then_some(told)
     }
 
     pub(crate) fn handle_sent(&self, slot: u32) {

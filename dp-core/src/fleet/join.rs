@@ -104,7 +104,8 @@ impl Core {
         let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
         let key = members.next_conn;
         let (address_here, activity) = (address.as_str().into(), activity.clone());
-        let conn = Conn::new(key, hello, version, address_here, ids.clone(), outbox, activity);
+        let mut conn = Conn::new(key, hello, version, address_here, ids.clone(), outbox, activity);
+        conn.fan_out = peer.fan_out.clone();
         let conn = Arc::new(conn);
         for (slot, id) in ids.iter().enumerate() {
             members.workers.insert(id.clone(), (conn.clone(), slot as u32));

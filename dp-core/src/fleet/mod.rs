@@ -1,6 +1,7 @@
 //! The master's engine: owns the roster and the calls in flight, and drives them over the
 //! connections of the clients.
 
+mod around;
 mod barriers;
 pub(crate) mod calls;
 mod conn;

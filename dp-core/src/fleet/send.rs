@@ -10,7 +10,7 @@ use tracing::field::Empty;
 use super::calls::{InFlight, MethodCall, Payload, Request, check_length};
 use super::conn::Conn;
 use super::core::Core;
-use super::roster::{Audience, Member};
+use super::roster::{Audience, Member, Part};
 use crate::CallError;
 use crate::link::{CallFrame, CallTargets};
 use crate::logs;
@@ -48,7 +48,9 @@ impl Core {
             Audience::One(..) => self.send_member(&call, request, 0),
             Audience::All(roster) => {
                 let mut shared = None;
-                for part in &roster.parts {
+                let sent = self.send_around(&call, request, roster, &mut shared);
+                let left = |part: &&Part| sent.binary_search(&part.conn.key).is_err();
+                for part in roster.parts.iter().filter(left) {
                     let to = (roster.epoch, &*part.indexes, &*part.conn);
                     let members = |position: usize| (position, roster.members[position].slot);
                     let members: Vec<_> = part.positions().map(members).collect();
@@ -131,18 +133,8 @@ impl Core {
         members: &[(usize, u32)],
         shared: &mut Option<[Bytes; 2]>,
     ) {
-        // What is sent later has less time left.
-        let left = request.timeout.map(|all| all.saturating_sub(call.started.elapsed()));
         let positions = || members.iter().map(|(position, _)| *position);
-        let head = |method: &MethodCall, targets| CallHead {
-            call: call.id,
-            method: method.method,
-            timed: request.timed,
-            timeout: shorter(left, method.timeout).map(micros),
-            targets,
-        };
-        let trace = call.traced.as_ref().and_then(|traced| traced.context());
-        let trace = trace.map(|from| Trace::new(call.id, &from).to_client());
+        let trace = trace(call);
         let queued = conn.outbox.unwritten();
         let mut frame = |method: &MethodCall, targets, whom| {
             let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
@@ -154,18 +146,13 @@ impl Core {
             let parts = match (&mut *shared, &targets) {
                 (Some(parts), Targets::All) => parts.clone(),
                 (shared, Targets::All) => {
-                    shared.insert(head(method, targets).to_frame(arguments.clone())).clone()
+                    let head = head(call, request, method, targets);
+                    shared.insert(head.to_frame(arguments.clone())).clone()
                 }
-                _ => head(method, targets).to_frame(arguments.clone()),
+                _ => head(call, request, method, targets).to_frame(arguments.clone()),
             };
             check_length(&conn.outbox, &parts)?;
-            let parts = match &trace {
-                None => parts,
-                Some(trace) => {
-                    let [head, body] = parts;
-                    [Trace::ahead(trace, &head), body]
-                }
-            };
+            let parts = behind(trace.as_ref(), parts);
             Ok(CallFrame { targets: (!reset).then_some(whom), parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
@@ -226,6 +213,36 @@ impl Core {
             }
             changed.await;
         }
+    }
+}
+
+/// Whose trace a call belongs to, as a frame that goes ahead of it.
+pub(super) fn trace(call: &InFlight) -> Option<Bytes> {
+    let from = call.traced.as_ref().and_then(|traced| traced.context())?;
+    Some(Trace::new(call.id, &from).to_client())
+}
+
+/// The frame `parts` behind that of its trace.
+pub(super) fn behind(trace: Option<&Bytes>, parts: [Bytes; 2]) -> [Bytes; 2] {
+    let Some(trace) = trace else { return parts };
+    let [head, body] = parts;
+    [Trace::ahead(trace, &head), body]
+}
+
+pub(super) fn head(
+    call: &InFlight,
+    request: &Request,
+    method: &MethodCall,
+    targets: Targets,
+) -> CallHead {
+    // What is sent later has less time left.
+    let left = request.timeout.map(|all| all.saturating_sub(call.started.elapsed()));
+    CallHead {
+        call: call.id,
+        method: method.method,
+        timed: request.timed,
+        timeout: shorter(left, method.timeout).map(micros),
+        targets,
     }
 }
 

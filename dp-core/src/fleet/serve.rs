@@ -15,7 +15,7 @@ use super::join::Refusal;
 use super::send::micros;
 use crate::barrier::MAX_TOKEN;
 use crate::link::{
-    Activity, Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble,
+    Activity, FanLink, Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble,
     write_frames,
 };
 use crate::wire::{
@@ -85,12 +85,21 @@ pub struct Peer {
     /// The names that it has proven by a certificate: its id must be one of them. `None` where nobody
     /// has asked for one.
     pub names: Option<Vec<String>>,
+    /// How it can be sent to along with others, if it can.
+    pub fan_out: Option<FanLink>,
 }
 
 impl Peer {
     /// One that has proven nothing.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), names: None }
+        Self { address: address.into(), names: None, fan_out: None }
+    }
+
+    /// One that can be sent to along with others. What it reads must be what is written to its stream: so
+    /// there is none within TLS.
+    pub fn with_fan_out(mut self, link: Option<FanLink>) -> Self {
+        self.fan_out = link;
+        self
     }
 
     /// One whose certificate has these names.

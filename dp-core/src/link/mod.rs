@@ -2,11 +2,13 @@
 //! or any other `AsyncRead + AsyncWrite`.
 
 mod alive;
+mod fan_out;
 mod outbox;
 mod stream;
 mod transport;
 
 pub(crate) use alive::{Activity, Heartbeat, Watched, keep_alive};
+pub use fan_out::{FanLink, FanOut};
 pub(crate) use outbox::{CallFrame, CallTargets, Outbox};
 #[cfg(feature = "net")]
 pub(crate) use stream::read_first;

@@ -164,6 +164,13 @@ impl Outbox {
         self.unwritten.load(Ordering::Relaxed)
     }
 
+    /// Whether everything has been written that was pushed, and more may be.
+    pub(crate) fn is_idle(&self) -> bool {
+        // Behind the handshake, which is written without this.
+        let begun = self.sink.try_lock().is_ok_and(|sink| sink.is_some());
+        begun && self.unwritten() == 0 && !self.is_closed()
+    }
+
     /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
         let queue = lock(&self.queue);

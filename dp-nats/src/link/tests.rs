@@ -62,9 +62,9 @@ impl Pair {
     }
 
     fn write_around(&mut self, bytes: &[u8]) -> bool {
-        let joins = self.server.joins_around(bytes.len());
-        let except: &[u32] = if joins { &[3] } else { &[3, 7] };
         self.around += 1;
+        let joins = self.server.joins_around(self.around, bytes.len());
+        let except: &[u32] = if joins { &[3] } else { &[3, 7] };
         let message = Around::message(self.around, except, &[Bytes::copy_from_slice(bytes)]);
         self.to_all.push_back(message);
         joins
