@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dp_core::{CallError, Context, MasterWorker, WorkerId, distributed_worker};
 
-use super::group;
+use super::{group, group_over};
 
 struct Worker(Arc<Shared>);
 
@@ -76,6 +76,13 @@ fn workers(workers: usize) -> (MasterWorker<Worker>, Arc<Shared>) {
     (group::<Worker>(workers, move |_| Worker(of_workers.clone())), shared)
 }
 
+/// The same behind one connection.
+fn workers_in_order(workers: usize) -> (MasterWorker<Worker>, Arc<Shared>) {
+    let shared = Arc::<Shared>::default();
+    let of_workers = shared.clone();
+    (group_over::<Worker>(1, (), workers, move |_| Worker(of_workers.clone())), shared)
+}
+
 fn id(text: &str) -> WorkerId {
     text.parse().unwrap()
 }
@@ -140,7 +147,7 @@ async fn any_gives_the_first_success() {
 
 #[tokio::test]
 async fn postponed_calls_start_in_worker_order_a_period_apart() {
-    let (master, shared) = workers(5);
+    let (master, shared) = workers_in_order(5);
     master.set_frequency(20.0).unwrap();
     let before = Instant::now();
     master.start().postpone().await.unwrap();
@@ -159,7 +166,7 @@ async fn postponed_calls_start_in_worker_order_a_period_apart() {
 
 #[tokio::test]
 async fn a_postponed_call_that_is_given_up_never_reaches_those_behind() {
-    let (master, shared) = workers(5);
+    let (master, shared) = workers_in_order(5);
     master.set_frequency(20.0).unwrap();
     let outcomes = master.start().postpone().timeout(Duration::from_millis(75)).outcomes().await;
     assert!(outcomes.failures().count() >= 2);

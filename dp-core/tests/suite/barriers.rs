@@ -8,7 +8,7 @@ use dp_core::{
     BarrierError, CallError, Context, Executed, MasterWorker, WorkerInfo, distributed_worker,
 };
 
-use super::group_with;
+use super::group_over;
 
 /// What the server hands out, and what it has seen.
 #[derive(Default)]
@@ -143,10 +143,16 @@ impl Crawler {
 type Log = Arc<Mutex<Vec<(usize, String, Instant)>>>;
 
 fn crawlers(workers: usize, feed: Feed) -> (MasterWorker<Crawler>, Log) {
+    crawlers_over(workers, workers, feed)
+}
+
+/// The same over so many connections.
+fn crawlers_over(connections: usize, workers: usize, feed: Feed) -> (MasterWorker<Crawler>, Log) {
     let log = Log::default();
     let of_workers = log.clone();
-    let master =
-        group_with::<Crawler>(feed, workers, move |_info| Crawler { log: of_workers.clone() });
+    let master = group_over::<Crawler>(connections, feed, workers, move |_info| Crawler {
+        log: of_workers.clone(),
+    });
     (master, log)
 }
 
@@ -181,7 +187,7 @@ async fn nobody_passes_a_barrier_before_all_have_come() {
 
 #[tokio::test]
 async fn a_delay_lets_them_go_on_in_worker_order_a_period_apart() {
-    let (master, log) = crawlers(4, Feed::default());
+    let (master, log) = crawlers_over(1, 4, Feed::default());
     master.set_frequency(25.0).unwrap();
     master.delays().await.unwrap();
     let log = log.lock().unwrap();

@@ -21,17 +21,18 @@ fn group<W: DistributedWorker<Server = ()>>(
     workers: usize,
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
 ) -> MasterWorker<W> {
-    group_with((), workers, constructor)
+    const MANY: usize = 16;
+    group_over(if workers > MANY { 1 } else { workers }, (), workers, constructor)
 }
 
-/// The same, with the server's state.
-fn group_with<W: DistributedWorker>(
+/// The same with the server's state, over so many connections. What comes over several has no order but that in which it comes: a
+/// machine that is busy may take long with one of them.
+fn group_over<W: DistributedWorker>(
+    connections: usize,
     state: W::Server,
     workers: usize,
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
 ) -> MasterWorker<W> {
-    const MANY: usize = 16;
-    let connections = if workers > MANY { 1 } else { workers };
     let (made, wait) = mpsc::channel();
     io().spawn(async move {
         for _ in 0..connections {
