@@ -16,6 +16,7 @@ use super::frequency::Frequency;
 use super::logs::Asked;
 use super::maps::Maps;
 use super::roster::{Audience, Member, Roster};
+use super::workers::{Worker, Workers};
 use super::{FleetEvent, Running, WorkerStatus};
 use crate::__private::Invoked;
 use crate::engine::Limits;
@@ -88,26 +89,11 @@ pub(super) struct Members {
     pub(super) clients: HashMap<Arc<str>, u64>,
     /// How many workers there are of which everybody has been told.
     pub(super) announced: usize,
-    pub(super) workers: BTreeMap<WorkerId, (Arc<Conn>, u32)>,
+    pub(super) workers: Workers,
     pub(super) next_conn: u64,
     /// Counts the changes of the roster.
     pub(super) epoch: u64,
     pub(super) snapshot: Option<Arc<Roster>>,
-}
-
-impl Members {
-    /// Where the workers of a connection stand in the roster, by slot: in one pass over it.
-    pub(super) fn positions(&self, conn: &Conn) -> Vec<usize> {
-        let mut positions = vec![0; conn.workers.len()];
-        for (index, (of, slot)) in self.workers.values().enumerate() {
-            if of.key == conn.key
-                && let Some(position) = positions.get_mut(*slot as usize)
-            {
-                *position = index;
-            }
-        }
-        positions
-    }
 }
 
 impl Core {
@@ -148,7 +134,7 @@ impl Core {
         if let Some(snapshot) = &members.snapshot {
             return snapshot.clone();
         }
-        let of = |(index, (id, (conn, slot))): (usize, (&WorkerId, &(Arc<Conn>, u32)))| Member {
+        let of = |(index, Worker { id, conn, slot }): (usize, &Worker)| Member {
             info: WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone()),
             conn: conn.clone(),
             slot: *slot,
@@ -237,7 +223,7 @@ impl Core {
 
     /// The connection that leads to the worker `id`.
     pub(super) fn conn_of(&self, id: &WorkerId) -> Option<Arc<Conn>> {
-        lock(&self.roster).workers.get(id).map(|(conn, _)| conn.clone())
+        lock(&self.roster).workers.get(id).cloned()
     }
 
     pub(super) fn close(&self) {

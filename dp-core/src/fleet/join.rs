@@ -104,13 +104,11 @@ impl Core {
         let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
         let key = members.next_conn;
         let (address_here, activity) = (address.as_str().into(), activity.clone());
-        let mut conn = Conn::new(key, hello, version, address_here, ids.clone(), outbox, activity);
+        let mut conn = Conn::new(key, hello, version, address_here, ids, outbox, activity);
         conn.fan_out = peer.fan_out.clone();
         let conn = Arc::new(conn);
-        for (slot, id) in ids.iter().enumerate() {
-            members.workers.insert(id.clone(), (conn.clone(), slot as u32));
-        }
-        let positions = members.positions(&conn).into_iter().map(|at| at as u32).collect();
+        members.workers.insert(&conn);
+        let positions = members.workers.positions(&conn).into_iter().map(|at| at as u32).collect();
         members.clients.insert(conn.client.clone(), key);
         members.conns.insert(key, conn.clone());
 
@@ -175,9 +173,7 @@ impl Core {
             let workers = infos(conn, &members);
             members.conns.remove(&conn.key);
             members.clients.remove(&conn.client);
-            for id in &conn.workers {
-                members.workers.remove(id);
-            }
+            members.workers.remove(conn);
             members.epoch += 1;
             members.snapshot = None;
             if conn.announced.load(Ordering::Acquire) {
@@ -213,7 +209,7 @@ impl Members {
             }
             None => {
                 let taken = |id| Some((id, self.workers.get(id)?));
-                let (id, (holder, _)) = ids.iter().find_map(taken)?;
+                let (id, holder) = ids.iter().find_map(taken)?;
                 let reason = format!(
                     "there is a worker with the id {id} already: give each client its own --id"
                 );
@@ -229,7 +225,7 @@ fn infos(conn: &Conn, members: &Members) -> Vec<WorkerInfo> {
     let info = |(id, index): (&WorkerId, usize)| {
         WorkerInfo::new(id.clone(), index, conn.client.clone(), conn.address.clone())
     };
-    conn.workers.iter().zip(members.positions(conn)).map(info).collect()
+    conn.workers.iter().zip(members.workers.positions(conn)).map(info).collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod send;
 mod serve;
 mod server_task;
 mod tally;
+mod workers;
 
 use std::fmt;
 use std::sync::Arc;
