@@ -199,6 +199,15 @@ fn a_server_that_ends_at_once_takes_them_along() {
 }
 
 #[test]
+fn a_server_that_does_not_wait_for_all_that_it_launches_says_so() {
+    let mut server = server(1, CLIENT, &["--launch-clients", "2"]);
+    server.error_line("2 clients are launched, and 1 of their workers make it ready");
+    server.lines_until("ready to run");
+    server.type_line("/quit");
+    assert!(server.wait().success());
+}
+
+#[test]
 fn a_batch_job_runs_once_and_its_status_is_that_of_the_run() {
     for (run, word, code) in [("greet", "ok", 0), ("fail", "failed", 1)] {
         let args = ["--once", "--launch-clients", "2"];

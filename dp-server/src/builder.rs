@@ -549,6 +549,13 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         let launched = match &runner.settings.launch {
             None => None,
             Some(launch) => {
+                let (clients, ready) = (launch.clients, runner.settings.workers);
+                if clients > ready {
+                    tracing::warn!(
+                        "{clients} clients are launched, and {ready} of their workers make it ready to \
+                         run (--workers)"
+                    );
+                }
                 let (worker, addresses) = (W::contract().worker, listening.addresses());
                 Some(Launched::start(launch, &worker, addresses, token.as_ref()).await?)
             }

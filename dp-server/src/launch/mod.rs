@@ -1,4 +1,5 @@
 //! Starts the clients of a server, or the launcher that starts them, and ends them with it.
+#![cfg_attr(not(unix), allow(dead_code, reason = "nothing can be launched there"))]
 
 #[cfg(unix)]
 mod output;
@@ -159,7 +160,6 @@ impl Launched {
         _addresses: &[Address],
         _token: Option<&Token>,
     ) -> Result<Self, StartError> {
-        let _ = (launch.parts("", None), LOOK_FOR, NOT_FOR_CLIENTS, best(&[], ""));
         let source = io::Error::from(io::ErrorKind::Unsupported);
         Err(StartError::Launch { command: launch.command.clone(), source })
     }
