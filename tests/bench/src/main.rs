@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release -- --out ../..       # everything, and into BENCHMARKS.md
 //! cargo run --release -- --rounds 1 512    # once, the items whose name contains 512
+//! cargo run --release -- scale --out ../.. # dp alone, with as many workers as fit
 //! ```
 //!
 //! Master and workers are two processes, over TCP on the loopback device. The implementations take
@@ -14,12 +15,13 @@ mod measure;
 mod ours;
 mod plain;
 mod report;
+mod scale;
 mod with_remoc;
 mod with_tarpc;
 mod with_tonic;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -62,6 +64,9 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["scale"] => scale::all(None),
+        ["scale", "--out", out] => scale::all(Some(Path::new(out))),
+        ["scale", clients, workers] => scale::one(clients.parse()?, workers.parse()?),
         ["master", who, item] => master(Who::named(who)?, Item::named(item)?),
         ["host", who, address, connections, workers] => {
             host(who, address.parse()?, connections.parse()?, workers.parse()?, None)
@@ -143,7 +148,7 @@ fn in_own_process(who: Who, item: &Item) -> Result<Figures> {
 fn master(who: Who, item: &Item) -> Result<()> {
     let certs = item.tls.then(certificates).transpose()?;
     let mut hosting: Option<Hosting> = None;
-    let (memory, begun) = (resident()?, Instant::now());
+    let (memory, begun) = (resident("self")?, Instant::now());
     let started = Usage::of("self")?;
     let start = |address: SocketAddr| {
         let mut command = Command::new(std::env::current_exe()?);
@@ -168,7 +173,7 @@ fn master(who: Who, item: &Item) -> Result<()> {
             Box::new(ours::Ours::start(item.workers(), files, start)?)
         }
     };
-    let memory = resident()?.saturating_sub(memory);
+    let memory = resident("self")?.saturating_sub(memory);
     let host = hosting.context("nothing was started")?;
     let usage = || anyhow::Ok([Usage::of("self")?, Usage::of(&host.0.id().to_string())?]);
     let (before, times) = if item.is_start() {

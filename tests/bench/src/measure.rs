@@ -24,10 +24,10 @@ impl Usage {
     }
 }
 
-/// Memory of this process that is in use, in bytes.
-pub fn resident() -> Result<usize> {
+/// Memory of a process that is in use, in bytes.
+pub fn resident(process: &str) -> Result<usize> {
     const PAGE: usize = 4096;
-    let text = fs::read_to_string("/proc/self/statm")?;
+    let text = fs::read_to_string(format!("/proc/{process}/statm"))?;
     Ok(text.split(' ').nth(1).context("no figure in statm")?.parse::<usize>()? * PAGE)
 }
 

@@ -71,7 +71,7 @@ pub fn host(
 
 pub struct Ours {
     runtime: Runtime,
-    _server: Server<Bench>,
+    server: Server<Bench>,
     master: MasterWorker<Bench>,
 }
 
@@ -93,7 +93,11 @@ impl Ours {
             let master = server.master();
             anyhow::Ok((server, master))
         })?;
-        Ok(Self { runtime, _server: server, master })
+        Ok(Self { runtime, server, master })
+    }
+
+    pub fn quit(self) -> Result<()> {
+        Ok(self.runtime.block_on(self.server.shutdown())?)
     }
 }
 

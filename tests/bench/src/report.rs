@@ -96,7 +96,7 @@ impl Results {
         text += &" ---: |".repeat(OTHERS.len());
         for item in ITEMS.iter().filter(|item| self.has(item)) {
             let limit = match self.median(item.name, Who::Limit, of) {
-                Some(time) => micros(time),
+                Some(time) => duration(time),
                 None => format!("(of {})", item.against),
             };
             let _ = write!(text, "\n| {} | {limit} |", item.name);
@@ -200,8 +200,9 @@ fn shown(ratio: f64) -> String {
     }
 }
 
-fn micros(ns: f64) -> String {
+pub fn duration(ns: f64) -> String {
     match ns / 1e3 {
+        us if us < 10.0 => format!("{us:.2} µs"),
         us if us < 100.0 => format!("{us:.1} µs"),
         us if us < 10_000.0 => format!("{us:.0} µs"),
         us => format!("{:.1} ms", us / 1e3),
