@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
+#[cfg(feature = "otel")]
+use dp_core::engine::otel::Telemetry;
 use dp_core::net::address::{Address, DEFAULT_ADDRESS};
 use dp_core::net::launch;
 use dp_core::{DistributedWorker, WorkerInfo};
@@ -286,7 +288,13 @@ impl ClientArgs {
         self,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> anyhow::Result<()> {
-        start_logging(self.verbose);
+        #[cfg(feature = "otel")]
+        let telemetry = Telemetry::from_env(&program_name(&W::contract().worker))?;
+        start_logging(
+            self.verbose,
+            #[cfg(feature = "otel")]
+            telemetry.as_ref(),
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -356,11 +364,15 @@ pub fn main<W: DistributedWorker>(
     Ok(())
 }
 
+/// What a client program is called after its worker; a generic one without its parameters.
+fn program_name(worker: &str) -> String {
+    format!("{}-client", worker.split('<').next().unwrap_or_default().to_lowercase())
+}
+
 /// The command line of a client program.
 fn command(worker: &str, version: &'static str) -> Command {
-    // Of a generic worker, without its parameters.
+    let name = program_name(worker);
     let worker = worker.split('<').next().unwrap_or_default();
-    let name = format!("{}-client", worker.to_lowercase());
     let version = if version.is_empty() { "(no version)" } else { version };
     // The options first: what clap derives for them includes having no description.
     ClientArgs::augment_args(Command::new(name))
@@ -402,7 +414,7 @@ fn program() -> String {
 }
 
 /// Logs to standard error. A program that has its own logging keeps it.
-fn start_logging(verbose: u8) {
+fn start_logging(verbose: u8, #[cfg(feature = "otel")] telemetry: Option<&Telemetry>) {
     let filter = match verbose {
         // An empty variable is as good as none, in a compose file for one.
         0 => match std::env::var("RUST_LOG") {
@@ -422,6 +434,8 @@ fn start_logging(verbose: u8) {
         .with_target(false);
     let logging =
         tracing_subscriber::registry().with(written.with_filter(filter)).with(crate::log_layer());
+    #[cfg(feature = "otel")]
+    let logging = logging.with(telemetry.map(Telemetry::layer));
     // The error says that there is one already.
     let _ = logging.try_init();
 }

@@ -30,6 +30,12 @@ pub mod trace {
     pub use crate::trace::{Parent, TraceContext, Traced, Tracer, install};
 }
 
+/// Spans for OpenTelemetry: see [`Telemetry::from_env`](otel::Telemetry::from_env).
+#[cfg(feature = "otel")]
+pub mod otel {
+    pub use crate::otel::{Telemetry, TelemetryError};
+}
+
 /// What client programs log, on its way to a server that asks for it.
 ///
 /// This crate does not listen to what is logged: a layer of the program's subscriber does, that of

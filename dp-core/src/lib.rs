@@ -87,6 +87,8 @@ mod map;
 mod metrics;
 #[cfg(feature = "net")]
 pub mod net;
+#[cfg(feature = "otel")]
+mod otel;
 mod outcome;
 mod proto;
 mod record;

@@ -126,6 +126,11 @@ impl Traced {
         Some(Self { span, context })
     }
 
+    /// What is done here until the guard is dropped is done within this span.
+    pub(crate) fn enter(&self) -> tracing::span::Entered<'_> {
+        self.span.enter()
+    }
+
     /// Says more of the span.
     pub(crate) fn record(&self, field: &'static str, value: u64) {
         self.span.record(field, value);

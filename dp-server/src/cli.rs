@@ -7,8 +7,12 @@ use anyhow::anyhow;
 use clap::{Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
 use dp_core::engine::logs::FORWARDED;
+#[cfg(feature = "otel")]
+use dp_core::engine::otel::Telemetry;
 use tokio::io::AsyncWriteExt as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::args::ServerArgs;
 use crate::builder::Stateless;
@@ -37,7 +41,14 @@ impl ServerArgs {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub fn run_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
-        start_logging(self.verbose, self.forward_logs.is_some());
+        #[cfg(feature = "otel")]
+        let telemetry = Telemetry::from_env(&program_name(&W::contract().worker))?;
+        start_logging(
+            self.verbose,
+            self.forward_logs.is_some(),
+            #[cfg(feature = "otel")]
+            telemetry.as_ref(),
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -172,11 +183,15 @@ pub fn main_with<W: DistributedWorker>(state: W::Server) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a server program is called after its worker; a generic one without its parameters.
+fn program_name(worker: &str) -> String {
+    format!("{}-server", worker.split('<').next().unwrap_or_default().to_lowercase())
+}
+
 /// The command line of a server program.
 fn command(worker: &str, version: &'static str) -> Command {
-    // Of a generic worker, without its parameters.
+    let name = program_name(worker);
     let worker = worker.split('<').next().unwrap_or_default();
-    let name = format!("{}-server", worker.to_lowercase());
     let version = if version.is_empty() { "(no version)" } else { version };
     // The options first: what clap derives for them includes having no description.
     ServerArgs::augment_args(Command::new(name))
@@ -232,7 +247,11 @@ fn program() -> String {
 }
 
 /// Logs to standard error. A program that has its own logging keeps it.
-fn start_logging(verbose: u8, forwarded: bool) {
+fn start_logging(
+    verbose: u8,
+    forwarded: bool,
+    #[cfg(feature = "otel")] telemetry: Option<&Telemetry>,
+) {
     let mut filter = match verbose {
         // An empty variable is as good as none, in a compose file for one.
         0 => match std::env::var("RUST_LOG") {
@@ -250,11 +269,13 @@ fn start_logging(verbose: u8, forwarded: bool) {
         filter = filter.add_directive(all);
     }
     let colors = io::stderr().is_terminal() && terminal::colors_wanted();
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let written = tracing_subscriber::fmt::layer()
         .with_writer(terminal::log_writer)
         .with_ansi(colors)
         .with_target(false);
+    let logging = tracing_subscriber::registry().with(written.with_filter(filter));
+    #[cfg(feature = "otel")]
+    let logging = logging.with(telemetry.map(Telemetry::layer));
     // The error says that there is one already.
     let _ = logging.try_init();
 }

@@ -238,7 +238,9 @@ impl<W: DistributedWorker> Task<W> {
     fn build_worker(&self) -> Result<(), Failure> {
         self.slot.built.store(false, Ordering::Release);
         let info = self.slot.info();
-        let _within = self.span().entered();
+        let from = Parent::Remote(self.call.from.as_deref().copied());
+        let traced = Traced::begin(self.span(), || format!("build {}", info.id()), from);
+        let _within = traced.as_ref().map(Traced::enter);
         let built = catch_unwind(AssertUnwindSafe(|| (self.host.constructor)(&info)));
         let (worker, result) = match built {
             Ok(worker) => (Some(worker), Ok(())),
