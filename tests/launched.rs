@@ -220,7 +220,7 @@ fn a_batch_job_runs_once_and_its_status_is_that_of_the_run() {
     let mut server = Server::start(SERVER, 1, "greet", &["--once"]);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(1));
-    server.error_line("before it could run");
+    server.error_line("it ended ");
 }
 
 #[test]

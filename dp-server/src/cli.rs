@@ -55,9 +55,13 @@ impl ServerArgs {
             .map_err(|error| anyhow!("cannot start threads: {error}"))?;
         let outcome = runtime.block_on(async {
             let table = io::stdout().is_terminal();
-            let server = self.builder::<W>().state(state).metrics_table(table).start().await?;
-            let (sender, signals) = console::Signals::channel();
+            // Before anything is launched that would outlive this process.
+            let (sender, mut signals) = console::Signals::channel();
             signals::listen(sender.clone()).await?;
+            let server = tokio::select! {
+                server = self.builder::<W>().state(state).metrics_table(table).start() => server?,
+                () = signals.any() => return Err(anyhow!("it ended by a signal before it had started")),
+            };
             let choices = Choices { history: !self.no_history, output: self.output };
             let terminal = if self.once { None } else { Terminal::open(&server, choices, sender) };
             let console = match terminal {

@@ -58,7 +58,7 @@ impl Signals {
     }
 
     /// Completes while one is there that nobody has taken. Cancel safe.
-    pub(super) async fn any(&mut self) {
+    pub(crate) async fn any(&mut self) {
         if self.waiting.wait_for(|waiting| !waiting.is_empty()).await.is_err() {
             pending().await
         }
