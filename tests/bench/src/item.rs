@@ -51,6 +51,8 @@ enum Work {
     /// 1 MiB to one, and back.
     Echo,
     Barrier,
+    /// A call in which all workers wait for each other.
+    Meet,
     /// From the start of the workers' process until all have joined, and answered a first call.
     Connect,
 }
@@ -118,7 +120,22 @@ const PIPELINED: usize = 20_000;
 impl Item {
     pub fn named(name: &str) -> Result<&'static Self> {
         let mut items = ITEMS.iter();
-        items.find(|item| item.name == name).with_context(|| format!("there is no item {name}"))
+        let known = items.find(|item| item.name == name).or_else(|| Self::of_model(name));
+        known.with_context(|| format!("there is no item {name}"))
+    }
+
+    /// `model broadcast 8 x 64`: anything of a model's shape, which lives as long as the program.
+    fn of_model(name: &str) -> Option<&'static Self> {
+        let (work, shape) = name.strip_prefix("model ")?.split_once(' ')?;
+        let work = match work {
+            "broadcast" => Work::Broadcast,
+            "meeting" => Work::Meet,
+            _ => return None,
+        };
+        let (connections, workers_each) = shape.split_once(" x ")?;
+        let name: &'static str = name.to_owned().leak();
+        let item = item(name, work, connections.parse().ok()?);
+        Some(Box::leak(Box::new(ours(item, workers_each.parse().ok()?, name))))
     }
 
     pub fn is_for(&self, who: Who) -> bool {
@@ -166,6 +183,7 @@ impl Item {
                 }
                 Work::Echo => (master.echo(&body).map(|()| 0)?, 0),
                 Work::Barrier => (master.barrier().map(|()| 0)?, 0),
+                Work::Meet => (master.meet().map(|()| 0)?, 0),
             };
             times.push(start.elapsed());
             ensure!(expected.0 == expected.1, "the answers' sum is {expected:?}");

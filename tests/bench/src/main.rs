@@ -4,6 +4,7 @@
 //! cargo run --release -- --out ../..       # everything, and into BENCHMARKS.md
 //! cargo run --release -- --rounds 1 512    # once, the items whose name contains 512
 //! cargo run --release -- scale --out ../.. # dp alone, with as many workers as fit
+//! cargo run --release -- model 3 ../..     # three times, what docs/scale.md has
 //! ```
 //!
 //! Master and workers are two processes, over TCP on the loopback device. The implementations take
@@ -12,6 +13,7 @@
 mod item;
 mod limit;
 mod measure;
+mod model;
 mod ours;
 mod plain;
 mod report;
@@ -43,6 +45,10 @@ pub trait Master {
     fn pipeline(&mut self, body: &[u8], width: usize, calls: usize) -> Result<u64>;
     /// Has the first worker send `body` back.
     fn echo(&mut self, body: &[u8]) -> Result<()>;
+    /// Has all workers wait for each other.
+    fn meet(&mut self) -> Result<()> {
+        bail!("its workers cannot wait for each other")
+    }
     /// Waits until every worker has come.
     fn barrier(&mut self) -> Result<()> {
         bail!("it has no barrier")
@@ -73,6 +79,11 @@ fn main() -> Result<()> {
         }
         ["host", who, address, connections, workers, ca] => {
             host(who, address.parse()?, connections.parse()?, workers.parse()?, Some(ca.into()))
+        }
+        ["model", rounds, out] => {
+            let text = model::report(rounds.parse()?, |item| in_own_process(Who::Ours, item))?;
+            println!("{text}");
+            report::replace(&PathBuf::from(out).join("docs/scale.md"), "model", &text)
         }
         _ => everything(&arguments),
     }

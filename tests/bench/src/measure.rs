@@ -12,15 +12,14 @@ use anyhow::{Context, Result};
 pub struct Usage(u64);
 
 impl Usage {
-    /// That of all threads of the process that are there.
+    /// That of all threads that the process has, and has had; counted in ticks of 10 ms.
     pub fn of(process: &str) -> Result<Self> {
-        let mut sum = 0;
-        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-            // A thread may have ended meanwhile.
-            let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            sum += text.split(' ').next().context("no time in schedstat")?.parse::<u64>()?;
-        }
-        Ok(Self(sum))
+        const TICK: u64 = 10_000_000;
+        let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // The name, in parentheses, is the only field that may hold a space.
+        let fields = text.rsplit_once(')').context("no name in stat")?.1;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Self(ticks.sum::<Result<u64, _>>()? * TICK))
     }
 }
 

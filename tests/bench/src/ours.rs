@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use dp_core::engine::{self, Host, Limits};
 use dp_core::net::{ClientGate, ClientTls};
-use dp_core::{MasterWorker, distributed_worker};
+use dp_core::{Context, MasterWorker, distributed_worker};
 use dp_server::Server;
 use futures_util::{StreamExt, stream};
 use tokio::net::TcpStream;
@@ -23,6 +23,13 @@ impl Bench {
     #[remote]
     pub fn call(&self, body: &[u8]) -> u64 {
         body.len() as u64
+    }
+
+    /// Waits until all others are in it, too.
+    #[remote]
+    pub async fn meet(&self, ctx: &Context<Self>) -> anyhow::Result<()> {
+        ctx.synchro("here").await?;
+        Ok(())
     }
 
     /// What was sent.
@@ -123,6 +130,11 @@ impl Master for Ours {
         let worker = self.master.workers().first().context("nobody is there")?;
         let back = self.runtime.block_on(worker.echo(body.to_vec()).into_future())?;
         ensure!(back.len() == body.len(), "another echo");
+        Ok(())
+    }
+
+    fn meet(&mut self) -> Result<()> {
+        self.runtime.block_on(self.master.meet().into_future())?;
         Ok(())
     }
 
