@@ -222,7 +222,8 @@ impl<W: DistributedWorker> Shared<W> {
     ) {
         let refuse = |slot: &Slot<W>, reason: String| {
             let result = Err(Failure::NotStarted { reason });
-            task::send_reply(link, head.call, slot.index, 0, result, false);
+            // Not left to those who are ready, who may be held up.
+            task::send_reply(link, head.call, slot.index, 0, result, true);
         };
         let exclusive = match head.method {
             system::RESET_RESULTS | system::ACKNOWLEDGE | system::RESULTS | system::METRICS => {
@@ -262,16 +263,18 @@ impl<W: DistributedWorker> Shared<W> {
             _held: Held::new(&self.held, arguments.len()),
         });
         for slot in self.targets(&head.targets) {
-            if !slot.enqueue(&call, arguments, self.limits.max_queue) {
-                let (id, max) = (slot.info(), self.limits.max_queue);
-                refuse(slot, format!("{max} calls wait in {} already (max_queue)", id.id()));
-                continue;
-            }
+            // Before it is in the queue, where a thread may start it, and end it, at once.
             if let Some(deadline) = deadline {
                 let key = (link.number(), head.call, slot.index);
                 if lock(&self.deadlines).insert(deadline, key) {
                     self.earlier.notify_one();
                 }
+            }
+            if !slot.enqueue(&call, arguments, self.limits.max_queue) {
+                call.forget_deadline(self, slot.index);
+                let (id, max) = (slot.info(), self.limits.max_queue);
+                refuse(slot, format!("{max} calls wait in {} already (max_queue)", id.id()));
+                continue;
             }
             // One that has several calls goes through them by itself.
             if !ready.last().is_some_and(|last| Arc::ptr_eq(last, slot)) {
@@ -308,7 +311,7 @@ impl<W: DistributedWorker> Shared<W> {
             }
             let result = crate::__private::reply(());
             let result = result.map(|reply| reply.0).map_err(|failure| failure.0);
-            task::send_reply(link, head.call, slot.index, 0, result, false);
+            task::send_reply(link, head.call, slot.index, 0, result, true);
         }
     }
 

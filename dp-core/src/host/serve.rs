@@ -223,10 +223,6 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::Call(head, arguments) => {
                 let from = traced.take().and_then(|trace| trace.of(head.call));
                 host.handle_call(link, (&head, from), &arguments, &mut ready);
-                if ready.is_empty() {
-                    // It is answered already.
-                    link.flush();
-                }
             }
             ServerMessage::Cancel(cancel) => host.handle_cancel(link, &cancel),
             ServerMessage::Positions(positions) => host.handle_positions(&positions),

@@ -106,9 +106,11 @@ pub(crate) async fn keep_alive(
                 return format!("no sign of life for {timeout:?} (heartbeat_timeout)");
             }
         }
-        // What waits is a sign of life itself, if it can be written at all.
-        if outbox.unwritten() == 0 {
-            outbox.push([frame.clone()]);
+        match outbox.unwritten() {
+            0 => _ = outbox.push([frame.clone()]),
+            // What waits is a sign of life itself, if it can be written at all. It may wait only for
+            // a word from somebody who is held up.
+            _ => outbox.flush(),
         }
     }
 }
@@ -133,6 +135,26 @@ mod tests {
         assert!(start.elapsed() < HEARTBEAT.timeout + Duration::from_secs(3));
         // Nobody wrote the first, so there is no second.
         assert_eq!(outbox.unwritten(), frame.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_nobody_has_flushed_is_written_in_place_of_a_heartbeat() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let (watched, outbox) = (Watched::new(&b""[..]), Outbox::new(1 << 20));
+        let result = Ok(Bytes::new());
+        let reply = crate::wire::Reply { call: 1, worker: 0, elapsed: 0, result };
+        let activity = watched.activity();
+        let frame = Bytes::from_static(b"beat");
+        tokio::select! {
+            written = crate::link::write_frames(near, &outbox, || ()) => panic!("{written:?}"),
+            reason = keep_alive(&outbox, &activity, HEARTBEAT, &frame) => panic!("{reason}"),
+            read = async {
+                // Behind the writer's first look.
+                tokio::task::yield_now().await;
+                outbox.push_reply(reply, false);
+                far.read_u8().await
+            } => assert!(read.is_ok()),
+        }
     }
 
     #[tokio::test(start_paused = true)]

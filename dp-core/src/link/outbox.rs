@@ -24,6 +24,8 @@ const REPLIES_AT_ONCE: usize = 64 << 10;
 /// The writer takes no more than about so many bytes at a time: what it has taken cannot be
 /// withdrawn any more.
 const TAKEN_AT_ONCE: usize = 1 << 20;
+/// Up to so many bytes are written by whoever sends them: less than a socket has room for.
+const WRITTEN_NOW: usize = 64 << 10;
 /// How many parts one vectored write names; more are of no use to the kernel.
 const PARTS_AT_ONCE: usize = 64;
 
@@ -315,8 +317,14 @@ impl Outbox {
                     into.push_back(frame.body);
                 }
             }
-            let estimated = mem::take(&mut queue.reply_bytes);
-            (mem::take(&mut queue.replies), estimated, queue.finished)
+            match queue.frames.is_empty() {
+                true => {
+                    let estimated = mem::take(&mut queue.reply_bytes);
+                    (mem::take(&mut queue.replies), estimated, queue.finished)
+                }
+                // No reply overtakes what was recorded before it.
+                false => (Vec::new(), 0, false),
+            }
         };
         if !replies.is_empty() {
             // Encoded here, outside the lock, so that those who reply do not wait for it.
@@ -350,21 +358,23 @@ impl Outbox {
         Writing(self)
     }
 
-    /// Writes what waits here and now, as far as there is room for it; the writer does the rest, and
-    /// everything where it is at it already.
+    /// Writes what waits here and now, as far as there is room for it, and unless it is much; the
+    /// writer does the rest, and everything where it is at it already.
     ///
     /// Saves the way to another thread where nothing else is about to be sent. Where much is, each
-    /// part would take a write of its own.
+    /// part would take a write of its own; and whoever sends it is not held up by long ones.
     pub(crate) fn write_now(&self) {
-        if let Ok(mut sink) = self.sink.try_lock()
+        if self.unwritten() <= WRITTEN_NOW
+            && let Ok(mut sink) = self.sink.try_lock()
             && let Some(sink) = &mut *sink
             && !sink.blocked
+            && sink.failed.is_none()
         {
             // That of the caller's task is for its own work, and too small for a thousand connections.
-            let unbudgeted = coop::unconstrained(poll_fn(|cx| self.poll_sink(sink, cx)));
+            let unbudgeted = coop::unconstrained(poll_fn(|cx| self.poll_sink(sink, cx, 1)));
             match pin!(unbudgeted).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(ControlFlow::Continue(()))) => return,
-                Poll::Ready(Ok(ControlFlow::Break(()))) => {}
+                Poll::Ready(Ok(ControlFlow::Continue(()))) if self.unwritten() == 0 => return,
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => sink.failed = Some(error),
                 Poll::Pending => sink.blocked = true,
             }
@@ -379,7 +389,7 @@ impl Outbox {
                 sink.failed.take().map_or(Ok(()), Err)?;
                 // Until it is through, it is the one to be told that there is room.
                 sink.blocked = true;
-                let polled = self.poll_sink(sink, cx);
+                let polled = self.poll_sink(sink, cx, usize::MAX);
                 sink.blocked = polled.is_pending();
                 polled
             }
@@ -390,19 +400,30 @@ impl Outbox {
     /// The writer's last turn.
     pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *lock(&self.sink) {
-            Some(sink) => Pin::new(&mut sink.write).poll_shutdown(cx),
+            Some(sink) => {
+                // Nobody else touches it now.
+                sink.blocked = true;
+                Pin::new(&mut sink.write).poll_shutdown(cx)
+            }
             None => Poll::Ready(Ok(())),
         }
     }
 
+    /// Takes what waits, at most so many times, and writes it.
     fn poll_sink(
         &self,
         sink: &mut Sink,
         cx: &mut Context<'_>,
+        mut takes: usize,
     ) -> Poll<io::Result<ControlFlow<()>>> {
         loop {
             if sink.parts.is_empty() {
-                match self.take(&mut sink.parts) {
+                let taken = match takes {
+                    0 => Taken::None,
+                    _ => self.take(&mut sink.parts),
+                };
+                takes = takes.saturating_sub(1);
+                match taken {
                     Taken::Some => {}
                     Taken::None => {
                         ready!(Pin::new(&mut sink.write).poll_flush(cx))?;
@@ -510,6 +531,22 @@ mod tests {
     }
 
     #[test]
+    fn no_reply_is_taken_before_what_was_pushed_ahead_of_it() {
+        let outbox = Outbox::new(1 << 20);
+        let record = Bytes::from(vec![0; TAKEN_AT_ONCE]);
+        outbox.push([record.clone(), record]);
+        outbox.push_reply(reply(0), true);
+        let mut lengths = Vec::new();
+        for _ in 0..2 {
+            let mut taken = VecDeque::new();
+            assert_eq!(outbox.take(&mut taken), Taken::Some);
+            lengths.push(taken.iter().map(Bytes::len).collect::<Vec<_>>());
+        }
+        assert_eq!(lengths[0], [TAKEN_AT_ONCE]);
+        assert!(lengths[1][0] == TAKEN_AT_ONCE && lengths[1][1] < 100, "{lengths:?}");
+    }
+
+    #[test]
     fn a_finished_outbox_is_written_to_its_end() {
         let outbox = Outbox::new(1 << 20);
         outbox.push([Bytes::from_static(b"last")]);
@@ -563,5 +600,9 @@ mod tests {
         outbox.push_call(None, 4, [frame(60)]);
         outbox.write_now();
         assert_eq!(outbox.unwritten(), 0, "the way is free again");
+        // Much is left to the writer.
+        outbox.push_call(None, 5, [frame(WRITTEN_NOW + 1)]);
+        outbox.write_now();
+        assert_eq!(outbox.unwritten(), WRITTEN_NOW + 1);
     }
 }

@@ -410,6 +410,10 @@ impl Reply {
 /// Up to this length an answer's value is copied into a frame with others.
 const COPIED: usize = 16 << 10;
 
+/// So many replies, or lines, are in one frame at most: what a frame is taken apart to takes its time,
+/// and memory, and all connections wait meanwhile.
+pub(crate) const MAX_ITEMS: usize = 1 << 16;
+
 impl ClientMessage {
     /// Encodes replies into as few frames as the server's limit allows. No single reply may exceed
     /// it: whoever made them has checked.
@@ -431,7 +435,7 @@ impl ClientMessage {
                 continue;
             }
             let mut bytes = FRAME_HEAD;
-            let fits = rest.iter().take_while(|reply| {
+            let fits = rest.iter().take(MAX_ITEMS).take_while(|reply| {
                 bytes += reply.encoded_len();
                 let short = reply.result.as_ref().map_or(0, Bytes::len) <= COPIED;
                 bytes <= max_message && short
@@ -463,10 +467,16 @@ impl ClientMessage {
             }
             from_client::ARRIVE => decode("arrival", body).map(Self::Arrive),
             from_client::WITHDRAW => decode("withdrawal", body).map(Self::Withdraw),
-            from_client::RECORD => decode("record", body).map(Self::Record),
+            from_client::RECORD => {
+                few("record", count::<(u32, u32, u64)>("record", &body)?)?;
+                decode("record", body).map(Self::Record)
+            }
             from_client::HEARTBEAT => Ok(Self::Heartbeat),
             from_client::TRACE => decode("trace", body).map(Self::Trace),
-            from_client::LOGS => decode("log", body).map(Self::Logs),
+            from_client::LOGS => {
+                few("log", count::<u64>("log", &body)?)?;
+                decode("log", body).map(Self::Logs)
+            }
             kind => Err(WireError::UnknownKind { kind }),
         }
     }
@@ -529,6 +539,24 @@ fn decode<T: DeserializeOwned + 'static>(what: &'static str, body: Bytes) -> Res
     codec::decode(body).map_err(malformed(what))
 }
 
+/// How many items the list has that stands behind a head.
+fn count<H: DeserializeOwned>(what: &'static str, body: &Bytes) -> Result<u64, WireError> {
+    let mut decoder = Decoder::new(body.clone());
+    decoder.take::<H>().map_err(malformed(what))?;
+    decoder.take().map_err(malformed(what))
+}
+
+/// Checks that a frame is of so many items as it may be.
+fn few(what: &'static str, items: u64) -> Result<(), WireError> {
+    match items <= MAX_ITEMS as u64 {
+        true => Ok(()),
+        false => {
+            let message = format!("more than {MAX_ITEMS} of them in one frame");
+            Err(WireError::Malformed { what, message })
+        }
+    }
+}
+
 /// A head, and the bytes behind it.
 fn decode_head<T: DeserializeOwned>(
     what: &'static str,
@@ -555,6 +583,7 @@ fn decode_replies(body: Bytes) -> Result<Vec<Reply>, WireError> {
     let mut decoder = Decoder::new(body);
     let mut replies = Vec::new();
     while !decoder.is_empty() {
+        few("reply", replies.len() as u64 + 1)?;
         let head: ReplyHead = decoder.take().map_err(malformed("reply"))?;
         let result = match head.status {
             Status::Value => Ok(decoder.bytes().map_err(malformed("reply"))?),
@@ -579,6 +608,44 @@ mod tests {
 
     fn reply(worker: u32, result: Result<Bytes, Failure>) -> Reply {
         Reply { call: 7, worker, elapsed: 1_000_000, result }
+    }
+
+    #[test]
+    fn a_frame_of_too_many_items_is_refused_before_they_are_taken_apart() {
+        let many = vec![0; 2 * MAX_ITEMS];
+        let head = |kind: u8, head: &[u8]| {
+            let count = [252, 1, 0, 1, 0];
+            Bytes::from([&[kind][..], head, &count, &many].concat())
+        };
+        let reply = ReplyHead {
+            call: 1,
+            worker: 0,
+            elapsed: 0,
+            status: Status::Failure(Failure::Cancelled),
+        };
+        let mut replies = vec![from_client::REPLIES];
+        (0..=MAX_ITEMS).for_each(|_| encode(&reply, &mut replies));
+        for frame in [
+            head(from_client::LOGS, &[0]),
+            head(from_client::RECORD, &[0, 0, 0]),
+            Bytes::from(replies),
+        ] {
+            let error = ClientMessage::parse(frame).unwrap_err().to_string();
+            assert!(error.contains("more than 65536 of them in one frame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn replies_are_no_more_in_a_frame_than_the_server_takes() {
+        let replies: Vec<Reply> =
+            (0..=MAX_ITEMS as u32).map(|worker| reply(worker, Ok(Bytes::new()))).collect();
+        let frames = ClientMessage::replies(&replies, 256 << 20);
+        let parsed = frames.iter().map(|frame| ClientMessage::parse(unframe(&[frame.clone()])));
+        let counts = parsed.map(|parsed| match parsed {
+            Ok(ClientMessage::Replies(replies)) => replies.len(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [MAX_ITEMS, 1]);
     }
 
     #[test]
