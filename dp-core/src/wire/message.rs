@@ -640,7 +640,8 @@ mod tests {
         let replies: Vec<Reply> =
             (0..=MAX_ITEMS as u32).map(|worker| reply(worker, Ok(Bytes::new()))).collect();
         let frames = ClientMessage::replies(&replies, 256 << 20);
-        let parsed = frames.iter().map(|frame| ClientMessage::parse(unframe(&[frame.clone()])));
+        let parsed =
+            frames.iter().map(|frame| ClientMessage::parse(unframe(std::slice::from_ref(frame))));
         let counts = parsed.map(|parsed| match parsed {
             Ok(ClientMessage::Replies(replies)) => replies.len(),
             other => panic!("{other:?}"),
