@@ -1,5 +1,7 @@
 //! The two programs as a person meets them: help, versions, wrong options, exit codes.
 
+use std::net::TcpStream;
+
 use dp_tests::{Client, Program, Server};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_dp-tests-server");
@@ -131,4 +133,40 @@ fn a_changed_worker_is_refused_with_the_methods_names_on_both_sides() {
     server.ready(1);
     server.type_line("/quit");
     assert!(good.0.wait().success());
+}
+
+/// Starts a program where 64 files may be open, or 128 if it asks for that.
+fn start_with_few_files(program: &str, args: &[&str]) -> Program {
+    let few = "ulimit -Sn 64 && ulimit -Hn 128 && exec \"$0\" \"$@\"";
+    Program::start("sh".as_ref(), &[&["-c", few, program], args].concat(), &[])
+}
+
+fn open_files(program: &Program) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap()
+}
+
+#[test]
+fn programs_have_as_many_files_open_as_they_may_and_a_server_says_where_that_is_too_few() {
+    let mut server = start_with_few_files(SERVER, &["--bind", "127.0.0.1:0", "--workers", "1000"]);
+    let warning = server.error_line("--workers 1000");
+    assert!(warning.contains("may have 128"), "{warning}");
+    assert!(warning.contains("`ulimit -n 1064`"), "{warning}");
+    let listening = server.error_line("listening on ");
+    let address = listening.rsplit(' ').next().unwrap();
+    assert_eq!(open_files(&server), 128);
+
+    let mut client = start_with_few_files(CLIENT, &["--server", address, "--id", "c1"]);
+    assert_eq!(server.line(), "new worker arrived");
+    assert_eq!(open_files(&client), 128);
+
+    let strangers: Vec<_> = (0..128).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let warning = server.error_line("cannot accept a connection");
+    assert!(warning.contains("may have 128; `ulimit -n`"), "{warning}");
+    drop(strangers);
+    server.end_input();
+    server.rest();
+    assert!(server.wait().success());
+    assert!(client.wait().success());
 }

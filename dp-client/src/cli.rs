@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Command, FromArgMatches};
 #[cfg(feature = "otel")]
 use dp_core::engine::otel::Telemetry;
 use dp_core::net::address::{Address, DEFAULT_ADDRESS};
-use dp_core::net::launch;
+use dp_core::net::{files, launch};
 use dp_core::{DistributedWorker, WorkerInfo};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -295,6 +295,8 @@ impl ClientArgs {
             #[cfg(feature = "otel")]
             telemetry.as_ref(),
         );
+        // Its methods may open many connections of their own.
+        files::raise_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

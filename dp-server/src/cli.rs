@@ -9,6 +9,7 @@ use dp_core::DistributedWorker;
 use dp_core::engine::logs::FORWARDED;
 #[cfg(feature = "otel")]
 use dp_core::engine::otel::Telemetry;
+use dp_core::net::files;
 use tokio::io::AsyncWriteExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -49,6 +50,7 @@ impl ServerArgs {
             #[cfg(feature = "otel")]
             telemetry.as_ref(),
         );
+        raise_file_limit(self.workers);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -92,6 +94,21 @@ impl ServerArgs {
         runtime.shutdown_background();
         // On one line, however it is printed: an `anyhow::Error` with sources takes several.
         outcome.map_err(|error| anyhow!("{}", chain::message(&*error)))
+    }
+}
+
+/// Lets as many clients connect as the system allows, and warns where that may be too few.
+fn raise_file_limit(workers: usize) {
+    /// Files that are no connections.
+    const OTHERS: u64 = 64;
+    let needed = (workers as u64).saturating_add(OTHERS);
+    if let Some(limit) = files::raise_limit()
+        && limit < needed
+    {
+        tracing::warn!(
+            "--workers {workers}: each client takes one open file, and this process may have {limit}: \
+             start it after `ulimit -n {needed}`, or let clients host several workers each"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use dp_core::engine::{self, Departure, Fleet, Peer};
 #[cfg(feature = "nats")]
 use dp_core::net::Carried;
 use dp_core::net::address::Address;
-use dp_core::net::{GateError, ServerGate, Socket};
+use dp_core::net::{GateError, ServerGate, Socket, files};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -375,7 +375,11 @@ async fn accept<W: DistributedWorker>(
                 // No file descriptors or no memory are left: it takes others to end before it gets
                 // better, and trying without a pause would keep the thread from serving them.
                 let pause = pause.longer();
-                tracing::warn!("cannot accept a connection: {error}; trying again in {pause:?}");
+                let remedy = files::remedy(&error).map(|remedy| format!(": {remedy}"));
+                let remedy = remedy.unwrap_or_default();
+                tracing::warn!(
+                    "cannot accept a connection: {error}{remedy}; trying again in {pause:?}"
+                );
                 tokio::select! {
                     _ = stopped.wait_for(|stop| *stop) => break,
                     () = sleep(pause) => {}

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod chain;
+pub mod files;
 pub mod launch;
 #[cfg(unix)]
 mod peers;
