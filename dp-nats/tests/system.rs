@@ -343,42 +343,68 @@ async fn a_site_of_its_own_is_a_leaf_node() {
     }
 }
 
-/// What PROTOCOL.md says that a server and its clients have to be allowed.
-const PERMISSIONS: &str = r#"
+/// A NATS server with one of the guide's configurations, on other ports.
+fn guide(name: &str, leaf_port: u16) -> NatsServer {
+    let path = format!("{}/../docs/launch/nats/{name}.conf", env!("CARGO_MANIFEST_DIR"));
+    let config = fs::read_to_string(path).unwrap();
+    let config = config.replace("port: 4222", "").replace("hub.example", "127.0.0.1");
+    let listen = format!("listen: 127.0.0.1:{leaf_port}");
+    let config = config.replace("port: 7422", &listen).replace("7422", &leaf_port.to_string());
+    NatsServer::start(&config.replace("SITE_PASSWORD@", "SITE@"))
+}
+
+fn known(nats: &NatsServer, who: &str, job: &str) -> Settings {
+    settings(&nats.url().replace("nats://", &format!("nats://{who}@")), job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_configurations_let_in_whom_they_should() {
+    let leaf_port = free_port();
+    let hub = guide("hub", leaf_port);
+    let site = guide("site", leaf_port);
+    let server = server(&known(&hub, "master:MASTER", "nightly")).await.unwrap();
+    let clients = [
+        client(&known(&hub, "worker:WORKER", "nightly"), "near"),
+        client(&known(&site, "worker:WORKER", "nightly"), "far"),
+    ];
+    let master = until_there(&server, 2).await;
+    for _ in 0..50 {
+        assert_eq!(master.name().await.unwrap().into_values(), ["far", "near"]);
+    }
+    // A worker may not be a server, nor listen in.
+    let options =
+        async_nats::ConnectOptions::with_user_and_password("worker".into(), "WORKER".into());
+    let listener = options.connect(hub.url()).await.unwrap();
+    let mut heard = listener.subscribe("dp.nightly.from.*").await.unwrap();
+    listener.flush().await.unwrap();
+    master.name().await.unwrap();
+    listener.flush().await.unwrap();
+    assert!(heard.next().now_or_never().flatten().is_none());
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+const KEYS: &str = "
 authorization {
   users: [
-    { user: master, password: m, permissions: {
-        publish: ["dp.dp.join", "dp.dp.to.*", "dp.dp.all.*", "_INBOX.>"],
-        subscribe: ["dp.dp.join", "dp.dp.from.*", "_INBOX.>"] } },
-    { user: worker, password: w, permissions: {
-        publish: ["dp.dp.join", "dp.dp.from.*"],
-        subscribe: ["dp.dp.to.*", "dp.dp.all.*", "_INBOX.>"] } },
+    { user: master, password: m }
     { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 }
   ]
 }
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_do_what_is_the_nats_servers_business() {
-    let nats = NatsServer::start(PERMISSIONS);
-    let known = |who: &str| {
-        let url = nats.url().replace("nats://", &format!("nats://{who}@"));
-        Settings::new(&url).unwrap()
-    };
-    let server = match server(&known("master:m")).await {
-        Ok(s) => s,
-        Err(e) => panic!("{e} {}", nats.log()),
-    };
-    let worker = client(&known("worker:w"), "a");
+async fn whoever_the_nats_server_does_not_know_is_told_so_at_once() {
+    let nats = NatsServer::start(KEYS);
+    let server = server(&known(&nats, "master:m", "dp")).await.unwrap();
     let files = tempfile::tempdir().unwrap();
     let seed = files.path().join("seed");
     fs::write(&seed, "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n").unwrap();
     let by_key = client(&Settings::new(&nats.url()).unwrap().nkey(&seed), "b");
-    let master = until_there(&server, 2).await;
-    for _ in 0..50 {
-        assert_eq!(master.name().await.unwrap().into_values(), ["a", "b"]);
-    }
-    for stranger in [known("worker:wrong"), Settings::new(&nats.url()).unwrap()] {
+    until_there(&server, 1).await;
+    for stranger in [known(&nats, "worker:wrong", "dp"), Settings::new(&nats.url()).unwrap()] {
         let error = client(&stranger, "c").await.unwrap().unwrap_err();
         let ClientError::Untrusted { reason, .. } = error else { panic!("{error}") };
         assert!(reason.contains("--nats-creds") && !reason.contains("wrong"), "{reason}");
@@ -387,7 +413,6 @@ async fn who_may_do_what_is_the_nats_servers_business() {
     let error = client(&nowhere, "c").await.unwrap().unwrap_err().to_string();
     assert!(error.contains("cannot use") && error.contains("none"), "{error}");
     server.shutdown().await.unwrap();
-    worker.await.unwrap().unwrap();
     by_key.await.unwrap().unwrap();
 }
 
@@ -420,6 +445,33 @@ async fn the_nats_server_proves_itself_by_tls_and_dp_by_a_token_through_it() {
     assert_eq!(master.name().await.unwrap().into_values(), ["a"]);
     server.shutdown().await.unwrap();
     knowing.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dps_own_tls_goes_through_it() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name);
+    let certified = rcgen::generate_simple_self_signed(vec!["nightly".to_owned()]).unwrap();
+    fs::write(path("cert"), certified.cert.pem()).unwrap();
+    fs::write(path("key"), certified.signing_key.serialize_pem()).unwrap();
+    let nats = NatsServer::start("");
+    let settings = settings(&nats.url(), "nightly");
+    let server = Server::<Worker>::builder().engine(settings.clone());
+    let server = server.tls(path("cert"), path("key")).start().await.unwrap();
+    let join = |id: &str| {
+        let client =
+            Client::<Worker>::builder().engine(settings.clone()).id(id).tls_ca(path("cert"));
+        tokio::spawn(async move { client.run().await })
+    };
+    let clients = [join("a"), join("b")];
+    let master = until_there(&server, 2).await;
+    assert_eq!(master.name().await.unwrap().into_values(), ["a", "b"]);
+    let data = vec![0; 1 << 20];
+    assert_eq!(master.length(&data).await.unwrap().into_values(), [1 << 20; 2]);
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

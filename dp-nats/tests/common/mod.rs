@@ -42,6 +42,7 @@ impl NatsServer {
             .args(["-c", r#""$0" -c "$1" & read -r _; kill -9 $!; wait"#])
             .arg(program())
             .arg(self.config())
+            .envs(["MASTER", "WORKER", "SITE"].map(|who| (format!("{who}_PASSWORD"), who)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
