@@ -27,7 +27,7 @@ pub struct ClientBuilder<W, C = DefaultConstructor> {
 pub(crate) struct Settings {
     pub(crate) server: String,
     #[cfg(feature = "nats")]
-    pub(crate) engine: Option<dp_nats::Settings>,
+    pub(crate) engine: Result<Option<dp_nats::Settings>, dp_nats::SettingsError>,
     pub(crate) id: Option<String>,
     /// The rank that a launcher has given is added to the id.
     pub(crate) ranked: bool,
@@ -86,7 +86,7 @@ impl Default for Settings {
         Self {
             server: DEFAULT_ADDRESS.to_owned(),
             #[cfg(feature = "nats")]
-            engine: None,
+            engine: Ok(None),
             id: None,
             ranked: false,
             workers: 1,
@@ -181,7 +181,7 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// to be given the same.
     #[cfg(feature = "nats")]
     pub fn engine(mut self, engine: dp_nats::Settings) -> Self {
-        self.settings.engine = Some(engine);
+        self.settings.engine = Ok(Some(engine));
         self
     }
 

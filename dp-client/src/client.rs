@@ -349,6 +349,10 @@ pub enum ClientError {
         /// What was wrong, and the remedy.
         reason: String,
     },
+    /// What is to carry the connection is no NATS server's address.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Engine(#[from] dp_nats::SettingsError),
     /// What a launcher says of this process makes no sense.
     #[error(transparent)]
     Place(#[from] PlaceError),

@@ -37,7 +37,7 @@ pub(crate) enum Target {
 impl Target {
     pub(crate) fn of(settings: &Settings) -> Result<Self, ClientError> {
         #[cfg(feature = "nats")]
-        if let Some(engine) = &settings.engine {
+        if let Some(engine) = settings.engine.clone()? {
             let job = engine.job_name().to_owned();
             let address = Address::Engine { engine: engine.engine(), job };
             return Ok(Self::Nats(address, engine.clone()));

@@ -1,10 +1,12 @@
 //! The options that server and client programs have for NATS.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 
-use crate::{Job, Settings};
+use crate::{Job, Settings, SettingsError};
 
 // The fields' documentation is what `--help` prints. That of the struct is kept from being the
 // description of a program that flattens it.
@@ -24,7 +26,7 @@ pub struct EngineArgs {
         hide_env_values = true,
         help_heading = "NATS"
     )]
-    pub engine: Option<Settings>,
+    pub engine: Option<Engine>,
 
     /// The name of the job, the same for a server and its clients: others never meet them
     #[arg(long, env = "DP_JOB", value_name = "NAME", default_value_t, help_heading = "NATS")]
@@ -69,10 +71,27 @@ pub struct EngineArgs {
     pub nats_key: Option<PathBuf>,
 }
 
+/// What `--engine` says, right or wrong: the parser of options would print a wrong one as it is, with the
+/// password that may be in it.
+#[derive(Debug, Clone)]
+pub struct Engine(Result<Settings, SettingsError>);
+
+impl FromStr for Engine {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(Settings::new(text)))
+    }
+}
+
 impl EngineArgs {
     /// What they say; `None` without an engine.
-    pub fn settings(&self) -> Option<Settings> {
-        let mut settings = self.engine.clone()?.job(self.job.clone());
+    ///
+    /// # Errors
+    /// [`SettingsError`], where the engine is none.
+    pub fn settings(&self) -> Result<Option<Settings>, SettingsError> {
+        let Some(Engine(engine)) = &self.engine else { return Ok(None) };
+        let mut settings = engine.clone()?.job(self.job.clone());
         if let Some(file) = &self.nats_creds {
             settings = settings.credentials(file);
         }
@@ -85,6 +104,29 @@ impl EngineArgs {
         if let Some((cert, key)) = self.nats_cert.as_ref().zip(self.nats_key.as_ref()) {
             settings = settings.identity(cert, key);
         }
-        Some(settings)
+        Ok(Some(settings))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Options {
+        #[command(flatten)]
+        engine: EngineArgs,
+    }
+
+    #[test]
+    fn a_wrong_engine_is_named_without_its_password() {
+        let options = Options::try_parse_from(["x", "--engine", "http://user:secret@lab"]).unwrap();
+        let error = options.engine.settings().unwrap_err().to_string();
+        assert!(error.contains("lab") && !error.contains("secret"), "{error}");
+        assert!(!format!("{options:?}").contains("secret"));
+        let options = Options::try_parse_from(["x"]).unwrap();
+        assert!(options.engine.settings().unwrap().is_none());
     }
 }

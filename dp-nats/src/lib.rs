@@ -16,7 +16,7 @@ mod stream;
 mod wire;
 
 #[cfg(feature = "args")]
-pub use args::EngineArgs;
+pub use args::{Engine, EngineArgs};
 pub use client::{Connection, connect};
 pub use listener::Listener;
 pub use settings::{Job, NatsError, Settings, SettingsError};

@@ -76,7 +76,7 @@ impl FromStr for Settings {
 }
 
 /// Why settings cannot be used. No text has any part of a secret.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// The engine's address is none.

@@ -45,7 +45,7 @@ pub struct ServerBuilder<W, S = NoState> {
 pub(crate) struct Settings {
     pub(crate) bind: Vec<String>,
     #[cfg(feature = "nats")]
-    pub(crate) engine: Option<dp_nats::Settings>,
+    pub(crate) engine: Result<Option<dp_nats::Settings>, dp_nats::SettingsError>,
     pub(crate) workers: usize,
     pub(crate) frequency: Option<f64>,
     pub(crate) output: OutputFormat,
@@ -112,7 +112,7 @@ impl Default for Settings {
         Self {
             bind: vec![DEFAULT_ADDRESS.to_owned()],
             #[cfg(feature = "nats")]
-            engine: None,
+            engine: Ok(None),
             workers: 1,
             frequency: None,
             output: OutputFormat::Text,
@@ -230,7 +230,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// [`bind`](Self::bind)'s default address. Addresses that were given are listened at, too.
     #[cfg(feature = "nats")]
     pub fn engine(mut self, engine: dp_nats::Settings) -> Self {
-        self.settings.engine = Some(engine);
+        self.settings.engine = Ok(Some(engine));
         self
     }
 
@@ -648,6 +648,10 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
     },
+    /// What is to carry connections is no NATS server's address.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    EngineSettings(#[from] dp_nats::SettingsError),
     /// The NATS server that is to carry connections cannot be used, or the job has a server.
     #[cfg(feature = "nats")]
     #[error(transparent)]

@@ -64,7 +64,7 @@ impl Listening {
         #[cfg_attr(not(feature = "nats"), expect(unused_mut))]
         let mut listeners = opened.unwrap_or(Err(StartError::NoRuntime))?;
         #[cfg(feature = "nats")]
-        let nats = match settings.engine.clone() {
+        let nats = match settings.engine.clone()? {
             None => None,
             Some(engine) if open_to_all && !engine.is_local() && !engine.has_credentials() => {
                 return Err(StartError::EngineExposed { engine: engine.engine() });
@@ -225,7 +225,7 @@ impl Listener {
 /// Where to listen. With an engine, the default address is none of them, and there may be nothing left.
 fn bind(settings: &Settings) -> Option<Vec<String>> {
     #[cfg(feature = "nats")]
-    if settings.engine.is_some() && settings.bind == [DEFAULT_ADDRESS] {
+    if matches!(settings.engine, Ok(Some(_))) && settings.bind == [DEFAULT_ADDRESS] {
         return None;
     }
     Some(settings.bind.clone())
