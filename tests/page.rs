@@ -104,6 +104,26 @@ fn a_run_is_started_watched_and_cancelled_at_the_page_and_a_lost_worker_is_marke
 
 #[test]
 #[ignore = "needs chromedriver"]
+fn what_clients_log_is_shown_where_the_server_asks_for_it_and_never_as_markup() {
+    let (mut server, url) = start(1, "greet", &["--forward-logs", "warn"]);
+    let lab = Client::start(CLIENT, &server.address, "lab", 1);
+    server.ready(1);
+    let browser = Browser::start();
+    browser.open(&url);
+    browser.until("document.body.dataset.state === 'ready'");
+    browser.until("document.querySelector('#logs-section').hidden");
+    server.program.type_line("/call say \"<b>hot</b>\" 1");
+    browser.until("document.querySelector('#logs').innerText.includes('lab: <b>hot</b> times=1')");
+    assert_eq!(browser.text("#logs tbody td:nth-child(2)"), "warn");
+    browser.picture(&pictures().join("logs.png"));
+    assert_eq!(browser.complaints(), <[String; 0]>::default());
+    server.program.type_line("/quit");
+    assert!(server.program.wait().success());
+    lab.ends_well();
+}
+
+#[test]
+#[ignore = "needs chromedriver"]
 fn a_method_is_called_from_its_form_by_keyboard_and_on_a_phone() {
     let (mut server, url) = start(3, "greet", &[]);
     let lab = Client::start(CLIENT, &server.address, "lab", 3);

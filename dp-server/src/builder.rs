@@ -20,7 +20,7 @@ use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
 use crate::launch::{self, Launch, Launched};
 use crate::listen::Listening;
-use crate::logs::Logs;
+use crate::logs::{Logs, Recent};
 #[cfg(feature = "page")]
 use crate::page::Pages;
 use crate::run::Runner;
@@ -527,8 +527,12 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
             Store::open(path).map_err(|source| StartError::Results { path: path.clone(), source })
         };
         let store = self.settings.results_file.as_ref().map(open).transpose()?;
+        let recent_logs = Recent::default();
         let logs = match self.settings.forward_logs {
-            Some(level) => Some(Logs::start(&fleet, level).map_err(|_| StartError::NoThread)?),
+            Some(level) => Some(
+                Logs::start(&fleet, level, recent_logs.clone())
+                    .map_err(|_| StartError::NoThread)?,
+            ),
             None => None,
         };
         let traffic: Arc<Traffic> = Arc::default();
@@ -543,6 +547,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
             runs: Runs::default(),
             store: store.map(Arc::new),
             traffic,
+            recent_logs,
         };
         #[cfg(feature = "page")]
         let pages = Pages::start(&runner).await?;

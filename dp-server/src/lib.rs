@@ -79,7 +79,9 @@ mod traffic;
 #[cfg(unix)]
 mod unix;
 
-use dp_core::net::{address, chain};
+#[cfg(feature = "page")]
+use dp_core::net::address;
+use dp_core::net::chain;
 
 pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};

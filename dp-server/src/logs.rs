@@ -1,15 +1,16 @@
 //! Shows what the clients log: equal lines once, with the workers that said them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dp_core::engine::logs::FORWARDED;
 use dp_core::engine::{self, Fleet, ForwardedLine, ForwardedLogs};
 use dp_core::{DistributedWorker, WorkerId, fold_ids};
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::Level;
 
@@ -24,6 +25,45 @@ const MAX_FOLDED: usize = 4 << 20;
 const MAX_NAMES: usize = 160;
 /// How long the last lines may take to be shown at the end.
 const LAST: Duration = Duration::from_secs(1);
+
+/// The lines that were shown last: so many, and of each so many characters.
+const RECENT: usize = 50;
+const RECENT_CHARS: usize = 500;
+
+/// The lines that were shown last, for the page. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recent(Arc<Mutex<VecDeque<Recently>>>);
+
+/// A line that was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recently {
+    /// In milliseconds since the epoch.
+    pub(crate) at: i64,
+    pub(crate) level: Level,
+    pub(crate) text: String,
+}
+
+impl Recent {
+    fn push(&self, level: Level, text: &str) {
+        let text = text.chars().take(RECENT_CHARS).collect();
+        let at = Timestamp::now().as_millisecond();
+        let mut lines = self.lock();
+        if lines.len() >= RECENT {
+            lines.pop_front();
+        }
+        lines.push_back(Recently { at, level, text });
+    }
+
+    /// Oldest first.
+    #[cfg(feature = "page")]
+    pub(crate) fn lines(&self) -> Vec<Recently> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Recently>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What the clients log is shown while this is there.
 #[derive(Debug)]
@@ -40,6 +80,7 @@ impl Logs {
     pub(crate) fn start<W: DistributedWorker>(
         fleet: &Fleet<W>,
         level: Level,
+        recent: Recent,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(MAX_MESSAGES);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -48,7 +89,7 @@ impl Logs {
         // Its own, since whoever reads standard error may not keep up.
         thread::Builder::new()
             .name("dp-logs".to_owned())
-            .spawn(move || show(&receiver, &shown, &lost))?;
+            .spawn(move || show(&receiver, &shown, &lost, &recent))?;
         let logs = sender.clone();
         fleet.forward_logs(level, move |told| {
             let (bytes, lines) = (size(&told), told.dropped + told.lines.len() as u64);
@@ -76,7 +117,7 @@ fn size(told: &ForwardedLogs) -> usize {
 }
 
 /// Shows lines as they come, until nobody can send any.
-fn show(receiver: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64) {
+fn show(receiver: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64, recent: &Recent) {
     let mut folded = Folded::default();
     let mut since = None;
     loop {
@@ -100,6 +141,7 @@ fn show(receiver: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64
             Err(RecvTimeoutError::Disconnected) => return,
         }
         for (level, text) in folded.take() {
+            recent.push(level, &text);
             say(level, &text);
         }
         match dropped.swap(0, Ordering::Relaxed) {

@@ -27,6 +27,7 @@ use tracing::field::Empty;
 use crate::builder::Settings;
 use crate::chain;
 use crate::gather::Gathering;
+use crate::logs::Recent;
 use crate::report::{Facts, Report};
 use crate::runs::{Origin, Runs};
 use crate::store::Store;
@@ -85,6 +86,8 @@ pub(crate) struct Runner<W: DistributedWorker> {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) runs: Runs,
     pub(crate) traffic: Arc<Traffic>,
+    /// What clients logged last, where that is asked for.
+    pub(crate) recent_logs: Recent,
 }
 
 impl<W: DistributedWorker> Clone for Runner<W> {
@@ -97,6 +100,7 @@ impl<W: DistributedWorker> Clone for Runner<W> {
             store: self.store.clone(),
             runs: self.runs.clone(),
             traffic: self.traffic.clone(),
+            recent_logs: self.recent_logs.clone(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::builder::{ServerBuilder, Settings};
 use crate::console::{Console, ConsoleError, Signals};
 use crate::launch::Launched;
 use crate::listen::Listening;
-use crate::logs::Logs;
+use crate::logs::{Logs, Recent};
 #[cfg(feature = "page")]
 use crate::page::Pages;
 use crate::report::Report;
@@ -67,6 +67,7 @@ pub struct Server<W: DistributedWorker> {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) runs: Runs,
     traffic: Arc<Traffic>,
+    recent_logs: Recent,
     /// Shows what the clients log.
     logs: Option<Logs>,
     #[cfg(feature = "page")]
@@ -88,7 +89,7 @@ impl<W: DistributedWorker> Server<W> {
         launched: Option<Launched>,
         #[cfg(feature = "page")] pages: Pages,
     ) -> Self {
-        let Runner { fleet, settings, runtime, turns, store, runs, traffic } = runner;
+        let Runner { fleet, settings, runtime, turns, store, runs, traffic, recent_logs } = runner;
         Self {
             fleet,
             settings,
@@ -97,6 +98,7 @@ impl<W: DistributedWorker> Server<W> {
             store,
             runs,
             traffic,
+            recent_logs,
             logs,
             #[cfg(feature = "page")]
             pages,
@@ -114,6 +116,7 @@ impl<W: DistributedWorker> Server<W> {
             store: self.store.clone(),
             runs: self.runs.clone(),
             traffic: self.traffic.clone(),
+            recent_logs: self.recent_logs.clone(),
         }
     }
 

@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use common::{Endless, Measuring, Toolbox, Typist, client, soon};
 use dp_core::DistributedWorker;
@@ -125,6 +127,17 @@ async fn a_run_is_started_and_followed_and_its_results_are_there() {
     ] {
         assert!(metrics.contains(&format!("\n{line}")), "{line} is missing in\n{metrics}");
     }
+    promtool(&metrics);
+}
+
+/// What Prometheus's own tool has to say of it, where that is installed.
+fn promtool(metrics: &str) {
+    let mut command = Command::new("promtool");
+    let command = command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else { return };
+    child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::export::metric_value;
+use crate::logs::Recently;
 use crate::run::Runner;
 use crate::runs::{Origin, RunState};
 
@@ -68,6 +69,7 @@ impl Snapshot {
         rest.insert("barriers".to_owned(), runner.fleet.barriers().iter().map(barrier).collect());
         rest.insert("run".to_owned(), current(&runner.runs.watch().borrow()));
         rest.insert("past".to_owned(), past.clone());
+        rest.insert("logs".to_owned(), runner.recent_logs.lines().iter().map(logged).collect());
         rest.insert("totals".to_owned(), totals.clone());
         Self { cells, rest }
     }
@@ -119,6 +121,11 @@ impl Snapshot {
     pub(super) fn cell(&self, id: &WorkerId) -> Option<&Cell> {
         self.cells.get(id)
     }
+}
+
+/// A line of a client's log.
+fn logged(line: &Recently) -> Value {
+    json!([line.at, line.level.as_str().to_lowercase(), line.text])
 }
 
 fn cell(status: WorkerStatus, now: i64, old: Option<&Cell>, is_own: impl Fn(&str) -> bool) -> Cell {

@@ -2,7 +2,7 @@
 import { Chart, digits, short, span } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { cells: new Map(), series: [], totals: [], past: [], barriers: [], run: null, methods: [], needed: 0, present: 0, skew: 0 };
+const state = { cells: new Map(), series: [], totals: [], past: [], barriers: [], logs: [], run: null, methods: [], needed: 0, present: 0, skew: 0 };
 const shown = new Set([0, 1, 2]);
 
 /** An element with text or other elements in it. */
@@ -98,7 +98,7 @@ async function listen() {
 function take(news) {
   state.skew = Date.now() - news.now;
   const before = state.past.at(-1)?.number;
-  for (const key of ["worker", "version", "needed", "methods", "frequency", "present", "barriers", "run", "past", "totals", "series"]) {
+  for (const key of ["worker", "version", "needed", "methods", "frequency", "present", "barriers", "logs", "run", "past", "totals", "series"]) {
     if (key in news) state[key] = news[key];
   }
   if (news.points) state.series.push(...news.points);
@@ -115,6 +115,7 @@ function take(news) {
   if ("frequency" in news && document.activeElement !== $("frequency")) $("frequency").value = news.frequency;
   if (news.totals || news.series || news.points) drawMetrics();
   if (news.barriers) drawBarriers();
+  if (news.logs) drawLogs();
   if (news.past) {
     drawPast();
     if (state.past.at(-1)?.number !== before) results(false);
@@ -347,6 +348,16 @@ function drawBarriers() {
       make("progress", { max: all, value: here, ariaLabel: token }), make("p", {}, `arrived: ${arrived}`),
       make("p", {}, missing ? `awaited${ago}: ${names}${more}` : "nobody is awaited"));
   }));
+}
+
+// ---- The clients' logs
+
+// The latest first.
+function drawLogs() {
+  $("logs-section").hidden = !state.logs.length;
+  $("logs").tBodies[0].replaceChildren(...state.logs.toReversed().map(([at, level, text]) => make("tr", {},
+    make("td", {}, new Date(at).toLocaleTimeString()),
+    make("td", { className: level === "error" || level === "warn" ? "bad" : "" }, level), make("td", {}, text))));
 }
 
 // ---- Results
