@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 
 use crate::item::Item;
-use crate::measure::Figures;
+use crate::measure::{Figures, file_limit};
 
 /// Connections, and workers behind each.
 pub const SHAPES: &[(usize, usize)] = &[
@@ -15,6 +15,7 @@ pub const SHAPES: &[(usize, usize)] = &[
     (64, 1),
     (512, 1),
     (2_048, 1),
+    (10_000, 1),
     (1, 64),
     (8, 64),
     (64, 64),
@@ -104,6 +105,11 @@ pub fn report(rounds: usize, measure: impl Fn(&Item) -> Result<Figures>) -> Resu
     for (work, what) in WORKS {
         let mut points = Vec::new();
         for (connections, each) in SHAPES {
+            if connections + 100 > file_limit()? {
+                let files = connections + 100;
+                eprintln!("{connections} x {each}: left out, it needs `ulimit -n {files}`");
+                continue;
+            }
             let name = format!("model {work} {connections} x {each}");
             let mut costs = Vec::new();
             for round in 1..=rounds {
