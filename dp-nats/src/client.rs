@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_nats::{Client, RequestErrorKind, Subject, Subscriber};
+use bytes::BytesMut;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -69,6 +70,11 @@ pub async fn connect(settings: &Settings) -> Result<(NatsStream, Connection), Na
     let all = client.subscribe(all).await.map_err(|error| unreachable(&error))?;
     let to = Subject::from(settings.subject(&format!("from.{link}")));
     let link = Arc::new(Link::client(answer.number, answer.limit, chunk(&client) - HEAD));
+    // Only now the server counts it among those that shake hands.
+    let here = link.credit_head();
+    let mut message = BytesMut::with_capacity(HEAD);
+    here.put(&mut message);
+    client.publish(to.clone(), message.freeze()).await.map_err(|error| unreachable(&error))?;
     let receiving = Receiving(tokio::spawn(receive(link.clone(), own, all, connected)));
     let stream = NatsStream::new(link, to, &client, Arc::new(AtomicU64::new(0)), receiving);
     Ok((stream, Connection(client)))

@@ -325,8 +325,10 @@ impl Link {
         let Some(around) = Around::split(message) else {
             return self.fail("peer broke the protocol: a message that is none of dp's");
         };
-        let for_us = around.except.binary_search(&self.number).is_err();
         let mut state = self.lock();
+        // The server has not known this link before it sent it something.
+        let for_us =
+            state.incoming.received > 0 && around.except.binary_search(&self.number).is_err();
         let taken = state.incoming.take_around(around, for_us);
         let reader = state.incoming.waker.take();
         drop(state);
@@ -427,7 +429,7 @@ impl Incoming {
     fn take_around(&mut self, around: Around, for_us: bool) -> Result<(), String> {
         let number = around.number;
         let last = *self.around.get_or_insert(number.saturating_sub(1));
-        match number.checked_sub(last + 1) {
+        match number.checked_sub(last.saturating_add(1)) {
             // Sent before this link began.
             None => return Ok(()),
             Some(0) => self.around = Some(number),

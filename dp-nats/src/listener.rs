@@ -1,6 +1,6 @@
 //! The server's side: lets clients of a job join, and hands each what comes from it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
@@ -16,9 +16,9 @@ use bytes::Bytes;
 use dp_core::engine::{FanLink, FanOut, Peer};
 use futures_util::{Sink, StreamExt};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, coop};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::link::{Link, POOL, Pool};
 use crate::settings::{again, chain, chunk};
@@ -28,15 +28,18 @@ use crate::{Connection, NatsError, Settings};
 
 /// How long another server of the job may take to say that it is there.
 const PROBE: Duration = Duration::from_millis(500);
+/// How long the first message of a client that was answered may take.
+const FIRST_MESSAGE: Duration = Duration::from_secs(10);
+/// So many were answered and have sent nothing yet, at the most, and so many have and wait to be let in.
+const MOST_WAITING: usize = 16_384;
 
 /// A server of a job: clients join here.
 pub struct Listener {
     settings: Settings,
     client: Client,
-    joining: Subscriber,
-    server: Id,
+    joined: mpsc::Receiver<Joined>,
+    _joining: Receiving,
     hub: Arc<Hub>,
-    pool: Arc<Pool>,
     receiving: Arc<Receiving>,
 }
 
@@ -54,8 +57,10 @@ struct Hub {
 
 #[derive(Default)]
 struct Links {
-    /// By the text in the subject.
+    answered: Answered,
+    /// Of which something has come, by the text in the subject.
     by_text: HashMap<String, Arc<Link>>,
+    /// That were let in: no others may be sent a message to all.
     by_number: BTreeMap<u32, Arc<Link>>,
     last: u32,
 }
@@ -137,12 +142,16 @@ impl Drop for Receiving {
 }
 
 /// A link that is known, until this is dropped.
-struct Known(Arc<Hub>, String, #[allow(dead_code)] Arc<Receiving>);
+struct Known {
+    hub: Arc<Hub>,
+    name: String,
+    receiving: Option<Arc<Receiving>>,
+}
 
 impl Drop for Known {
     fn drop(&mut self) {
-        let mut links = self.0.links();
-        if let Some(link) = links.by_text.remove(&self.1) {
+        let mut links = self.hub.links();
+        if let Some(link) = links.by_text.remove(&self.name) {
             links.by_number.remove(&link.number());
         }
     }
@@ -157,93 +166,48 @@ impl Listener {
     /// [`engine::io`]: dp_core::engine::io
     pub async fn open(settings: &Settings) -> Result<Self, NatsError> {
         let (client, connected) = settings.connect("server").await?;
-        let engine = settings.engine();
-        let join = settings.subject("join");
-        let probe = client.request(join.clone(), Request::Probe.message());
-        match timeout(PROBE, probe).await {
-            Ok(Ok(_)) => {
-                let job = settings.job_name().to_owned();
-                return Err(NatsError::JobTaken { job, engine });
-            }
-            Ok(Err(error)) if error.kind() != RequestErrorKind::NoResponders => {
-                return Err(NatsError::Unreachable { engine, reason: chain(&error) });
-            }
-            // Whoever had it is gone, or does not answer.
-            Ok(Err(_)) | Err(_) => {}
-        }
         let unreachable = |error: &dyn std::error::Error| NatsError::Unreachable {
             engine: settings.engine(),
             reason: chain(error),
         };
         let from = client.subscribe(settings.subject("from.*"));
         let from = from.await.map_err(|error| unreachable(&error))?;
-        let joining = client.subscribe(join).await.map_err(|error| unreachable(&error))?;
-        // Who is told that this server is there finds it.
-        client.flush().await.map_err(|error| unreachable(&error))?;
+        let joining = client.subscribe(settings.subject("join"));
+        let mut joining = joining.await.map_err(|error| unreachable(&error))?;
         let server = random();
+        let held = claim(settings, &client, &mut joining, server).await?;
+
         let all = Subject::from(settings.subject(&format!("all.{}", text(&server))));
         let hub = Arc::new(Hub::new(&client, all));
+        let (waiting, joined) = mpsc::channel(MOST_WAITING);
+        let receiving = tokio::spawn(receive(hub.clone(), from, connected, waiting));
+        let desk = Desk { client: client.clone(), server, hub: hub.clone() };
+        let joining = Receiving(tokio::spawn(desk.serve(joining, held)));
         Ok(Self {
             settings: settings.clone(),
             client,
-            joining,
-            server,
-            receiving: Arc::new(Receiving(tokio::spawn(receive(hub.clone(), from, connected)))),
+            joined,
+            _joining: joining,
             hub,
-            pool: Arc::new(Pool::new(POOL)),
+            receiving: Arc::new(Receiving(receiving)),
         })
     }
 
-    /// The next client that joins. `None` when the connection to the NATS server was closed for good.
+    /// The next client of which something has come. `None` when the connection to the NATS server was
+    /// closed for good.
     ///
     /// # Cancel safety
     /// Dropped, it has taken no client.
     pub async fn accept(&mut self) -> Option<(NatsStream, Peer)> {
-        loop {
-            let Message { reply, payload, .. } = self.joining.next().await?;
-            let (Some(reply), Some(request)) = (reply, Request::parse(&payload)) else {
-                tracing::warn!("a message on {} is none of a dp client's", self.joining_subject());
-                continue;
-            };
-            match request {
-                Request::Probe => self.answer(reply, &[]),
-                Request::Join { address, limit } => return Some(self.join(reply, &address, limit)),
-            }
-        }
-    }
-
-    fn joining_subject(&self) -> String {
-        self.settings.subject("join")
-    }
-
-    fn join(&self, reply: Subject, address: &str, limit: u64) -> (NatsStream, Peer) {
-        let id = random();
-        let name = text(&id);
-        let (link, known) = {
-            let mut links = self.hub.links();
-            // Never used again: 4 billion clients are more than any server sees.
-            links.last = links.last.wrapping_add(1);
-            let chunk = chunk(&self.client) - HEAD;
-            let link = Arc::new(Link::server(links.last, limit, chunk, self.pool.clone()));
-            links.by_text.insert(name.clone(), link.clone());
-            links.by_number.insert(link.number(), link.clone());
-            (link, Known(self.hub.clone(), name.clone(), self.receiving.clone()))
-        };
+        let Joined { mut known, link, address } = self.joined.recv().await?;
+        known.receiving = Some(self.receiving.clone());
         let number = link.number();
-        let answer = Answer { server: self.server, link: id, number, limit: Link::SERVER_LIMIT };
-        self.answer(reply, &answer.message());
-        let to = Subject::from(self.settings.subject(&format!("to.{name}")));
+        self.hub.links().by_number.insert(number, link.clone());
+        let to = Subject::from(self.settings.subject(&format!("to.{}", known.name)));
         let stream = NatsStream::new(link, to, &self.client, self.hub.around.clone(), known);
         let fan_out = FanLink { fan_out: self.hub.clone(), link: number.into() };
-        let peer = Peer::new(if address.is_empty() { "nats" } else { address });
-        let peer = peer.with_fan_out(Some(fan_out));
-        (stream, peer)
-    }
-
-    /// Answers where there is room; whoever gets no answer asks again.
-    fn answer(&self, reply: Subject, message: &[u8]) {
-        let (client, message) = (self.client.clone(), message.to_vec());
-        tokio::spawn(async move { client.publish(reply, message.into()).await });
+        let peer = Peer::new(if address.is_empty() { "nats".to_owned() } else { address });
+        Some((stream, peer.with_fan_out(Some(fan_out))))
     }
 
     /// The connection to the NATS server, which is to be closed when all is done.
@@ -252,8 +216,177 @@ impl Listener {
     }
 }
 
+/// Makes the job ours, unless another server has it. Of two that start at once one gets it: whoever draws
+/// the smaller id. Returns the clients that have asked to join in the meantime.
+async fn claim(
+    settings: &Settings,
+    client: &Client,
+    joining: &mut Subscriber,
+    server: Id,
+) -> Result<Vec<Message>, NatsError> {
+    let (job, engine) = (settings.job_name().to_owned(), settings.engine());
+    let subject = settings.subject("join");
+    let mut held = Vec::new();
+    let probe = Request::Probe { server }.message();
+    // Those that start at the same time have subscribed before they ask, too: one of two hears the other.
+    let mut probing = pin!(timeout(PROBE, client.request(subject.clone(), probe)));
+    loop {
+        let message = tokio::select! {
+            answer = &mut probing => match answer {
+                Ok(Ok(_)) => return Err(NatsError::JobTaken { job, engine }),
+                // We have subscribed ourselves.
+                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                    let reason = format!("it does not let us subscribe to {subject}");
+                    return Err(NatsError::Refused { engine, reason });
+                }
+                Ok(Err(error)) => {
+                    return Err(NatsError::Unreachable { engine, reason: chain(&error) });
+                }
+                // Whoever had it is gone, or does not answer.
+                Err(_) => return Ok(held),
+            },
+            message = joining.next() => message,
+        };
+        let Some(message) = message else {
+            let reason = "the connection was closed".to_owned();
+            return Err(NatsError::Unreachable { engine, reason });
+        };
+        match (Request::parse(&message.payload), &message.reply) {
+            (Some(Request::Probe { server: other }), _) if other == server => {}
+            (Some(Request::Probe { server: other }), _) if other < server => {
+                return Err(NatsError::JobTaken { job, engine });
+            }
+            (Some(Request::Probe { .. }), Some(reply)) => answer(client, reply.clone(), &[]),
+            _ if held.len() < MOST_WAITING => held.push(message),
+            _ => {}
+        }
+    }
+}
+
+/// Answers where there is room; whoever gets no answer asks again.
+fn answer(client: &Client, reply: Subject, message: &[u8]) {
+    let (client, message) = (client.clone(), message.to_vec());
+    tokio::spawn(async move { client.publish(reply, message.into()).await });
+}
+
+/// Answers those that ask to join, at once: how many may shake hands is no matter of those of which
+/// nothing has come yet, as they may be gone.
+struct Desk {
+    client: Client,
+    server: Id,
+    hub: Arc<Hub>,
+}
+
+impl Desk {
+    async fn serve(self, mut joining: Subscriber, held: Vec<Message>) {
+        let pool = Arc::new(Pool::new(POOL));
+        let mut garbage = 0_u64;
+        let mut held = held.into_iter();
+        loop {
+            let message = match held.next() {
+                Some(message) => Some(message),
+                None => joining.next().await,
+            };
+            let Some(Message { subject, reply, payload, .. }) = message else { return };
+            match (Request::parse(&payload), reply) {
+                (Some(Request::Probe { .. }), Some(reply)) => answer(&self.client, reply, &[]),
+                (Some(Request::Join { address, limit }), Some(reply)) => {
+                    let answered = self.join(address, limit, &pool);
+                    answer(&self.client, reply, &answered);
+                }
+                _ if garbage == 0 => {
+                    garbage += 1;
+                    tracing::warn!(
+                        "a message on {subject} is none of a dp program's; more of them are logged at \
+                         debug"
+                    );
+                }
+                _ => {
+                    garbage = garbage.saturating_add(1);
+                    tracing::debug!("a message on {subject} is none of a dp program's: {garbage}");
+                }
+            }
+        }
+    }
+
+    /// Makes a link, and the answer that tells of it.
+    fn join(&self, address: String, limit: u64, pool: &Arc<Pool>) -> Bytes {
+        let id = random();
+        let chunk = chunk(&self.client) - HEAD;
+        let mut links = self.hub.links();
+        // Never used again: 4 billion clients are more than any server sees.
+        links.last = links.last.wrapping_add(1);
+        let number = links.last;
+        let link = Arc::new(Link::server(number, limit, chunk, pool.clone()));
+        links.answered.insert(text(&id), link, address, Instant::now());
+        drop(links);
+        Answer { server: self.server, link: id, number, limit: Link::SERVER_LIMIT }.message()
+    }
+}
+
+/// The links of clients that were answered and of which nothing has come yet. Most that stay were of no
+/// use to anybody: the client had given up, and has asked anew.
+#[derive(Default)]
+struct Answered {
+    by_text: HashMap<String, (Arc<Link>, String)>,
+    /// The oldest first; some are gone.
+    order: VecDeque<(Instant, String)>,
+}
+
+impl Answered {
+    fn insert(&mut self, name: String, link: Arc<Link>, address: String, now: Instant) {
+        while let Some((since, oldest)) = self.order.front()
+            && (self.order.len() >= MOST_WAITING
+                || now.saturating_duration_since(*since) > FIRST_MESSAGE
+                || !self.by_text.contains_key(oldest))
+        {
+            self.by_text.remove(oldest);
+            self.order.pop_front();
+        }
+        self.by_text.insert(name.clone(), (link, address));
+        self.order.push_back((now, name));
+    }
+
+    fn remove(&mut self, name: &str) -> Option<(Arc<Link>, String)> {
+        self.by_text.remove(name)
+    }
+}
+
+/// A client of which something has come.
+struct Joined {
+    known: Known,
+    link: Arc<Link>,
+    address: String,
+}
+
+impl Hub {
+    /// The link that a message is for. The first one of a link hands it to whoever accepts.
+    fn link_of(self: &Arc<Self>, name: &str, waiting: &mpsc::Sender<Joined>) -> Option<Arc<Link>> {
+        let mut links = self.links();
+        if let Some(link) = links.by_text.get(name) {
+            return Some(link.clone());
+        }
+        let (link, address) = links.answered.remove(name)?;
+        let place = waiting.try_reserve();
+        let place = place.inspect_err(|error| {
+            tracing::debug!("the client at {address} has to ask again: {error}");
+        });
+        let place = place.ok()?;
+        links.by_text.insert(name.to_owned(), link.clone());
+        drop(links);
+        let known = Known { hub: self.clone(), name: name.to_owned(), receiving: None };
+        place.send(Joined { known, link: link.clone(), address });
+        Some(link)
+    }
+}
+
 /// Hands what comes to the link that it is for.
-async fn receive(hub: Arc<Hub>, mut from: Subscriber, mut connected: watch::Receiver<u32>) {
+async fn receive(
+    hub: Arc<Hub>,
+    mut from: Subscriber,
+    mut connected: watch::Receiver<u32>,
+    waiting: mpsc::Sender<Joined>,
+) {
     loop {
         let message = tokio::select! {
             message = from.next() => message,
@@ -267,9 +400,8 @@ async fn receive(hub: Arc<Hub>, mut from: Subscriber, mut connected: watch::Rece
         };
         let Some(message) = message else { break };
         let name = message.subject.rsplit('.').next().unwrap_or_default();
-        let link = hub.links().by_text.get(name).cloned();
         // That of a client that this server has given up: it will hear nothing more, and notice.
-        if let Some(link) = link {
+        if let Some(link) = hub.link_of(name, &waiting) {
             link.deliver(message.payload);
         }
     }
@@ -291,5 +423,30 @@ fn random() -> Id {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_are_gone_before_their_first_message_make_room() {
+        let pool = Arc::new(Pool::new(POOL));
+        let (mut answered, now) = (Answered::default(), Instant::now());
+        let join = |answered: &mut Answered, name: usize, after: Duration| {
+            let link = Arc::new(Link::server(0, 0, 1, pool.clone()));
+            answered.insert(name.to_string(), link, String::new(), now + after);
+        };
+        for name in 0..MOST_WAITING + 5 {
+            join(&mut answered, name, Duration::ZERO);
+        }
+        assert_eq!((answered.by_text.len(), answered.order.len()), (MOST_WAITING, MOST_WAITING));
+        assert!(answered.remove("4").is_none());
+        assert!(answered.remove("5").is_some());
+        join(&mut answered, 0, FIRST_MESSAGE);
+        assert_eq!(answered.by_text.len(), MOST_WAITING);
+        join(&mut answered, 1, 2 * FIRST_MESSAGE);
+        assert_eq!((answered.by_text.len(), answered.order.len()), (2, 2));
     }
 }

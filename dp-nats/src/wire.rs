@@ -115,7 +115,7 @@ pub(crate) enum Request {
     /// be sent at first.
     Join { address: String, limit: u64 },
     /// Of a server: whether there is one already.
-    Probe,
+    Probe { server: Id },
 }
 
 impl Request {
@@ -125,9 +125,14 @@ impl Request {
             Self::Join { address, limit } => {
                 message.put_u8(JOIN);
                 message.put_u64_le(*limit);
+                // Which of the client's network cards it is at says nothing to others.
+                let address = address.split('%').next().unwrap_or_default();
                 message.put_slice(&address.as_bytes()[..address.len().min(MAX_ADDRESS)]);
             }
-            Self::Probe => message.put_u8(PROBE),
+            Self::Probe { server } => {
+                message.put_u8(PROBE);
+                message.put_slice(server);
+            }
         }
         message.freeze()
     }
@@ -138,15 +143,12 @@ impl Request {
         match *kind {
             JOIN if message.len() >= 8 && message.len() <= 8 + MAX_ADDRESS => {
                 let limit = message.get_u64_le();
-                let address = str::from_utf8(message).ok()?;
-                // An IP address, which goes into logs.
+                // It goes into logs: an IP address, or nothing.
                 let plain = |c: char| c.is_ascii_hexdigit() || c == '.' || c == ':';
-                address
-                    .chars()
-                    .all(plain)
-                    .then(|| Self::Join { address: address.to_owned(), limit })
+                let address = str::from_utf8(message).ok().filter(|text| text.chars().all(plain));
+                Some(Self::Join { address: address.unwrap_or_default().to_owned(), limit })
             }
-            PROBE if message.is_empty() => Some(Self::Probe),
+            PROBE => Some(Self::Probe { server: message.try_into().ok()? }),
             _ => None,
         }
     }
@@ -223,7 +225,7 @@ mod tests {
         for request in [
             Request::Join { address: "192.0.2.1".to_owned(), limit: 9 },
             Request::Join { address: String::new(), limit: 0 },
-            Request::Probe,
+            Request::Probe { server: [3; 12] },
         ] {
             assert_eq!(Request::parse(&request.message()), Some(request));
         }
@@ -233,9 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_does_not_join() {
-        let join = Request::Join { address: "a\u{1b}[2J".to_owned(), limit: 9 };
-        assert_eq!(Request::parse(&join.message()), None);
+    fn of_an_address_that_is_none_nothing_is_taken_over() {
+        for (address, taken) in [("a\u{1b}[2J", ""), ("lab", ""), ("fe80::1%eth0", "fe80::1")] {
+            let join = Request::Join { address: address.to_owned(), limit: 9 };
+            let expected = Request::Join { address: taken.to_owned(), limit: 9 };
+            assert_eq!(Request::parse(&join.message()), Some(expected));
+        }
     }
 
     proptest! {
