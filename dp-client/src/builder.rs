@@ -229,7 +229,8 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
         self
     }
 
-    /// The name that the server's certificate has to have; default: the one in its address. Only with
+    /// The name that the server's certificate has to have; default: the host in its address, or, where an
+    /// engine carries the connections, the name of the job. Only with
     /// [`tls_ca`](Self::tls_ca).
     pub fn tls_name(mut self, name: impl Into<String>) -> Self {
         self.settings.security.tls_name = Some(name.into());

@@ -121,7 +121,7 @@ pub struct ClientArgs {
     )]
     pub tls_key: Option<PathBuf>,
 
-    /// The name in the server's certificate [default: the one in --server]
+    /// The name in the server's certificate [default: the host in --server, or with --engine the job]
     #[arg(
         long,
         env = "DP_TLS_NAME",

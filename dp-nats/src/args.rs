@@ -17,8 +17,8 @@ use crate::{Job, Settings, SettingsError};
 pub struct EngineArgs {
     /// Have connections carried by a NATS server: nats://HOST:4222, or tls://HOST:4222
     ///
-    /// USER:PASSWORD@ may stand before the host: better in the variable, since all users of this machine
-    /// see a command line. Several servers of one cluster have commas between.
+    /// USER:PASSWORD@ or TOKEN@ may stand before the host: better in the variable, since all users of this
+    /// machine see a command line. Several servers of one cluster have commas between.
     #[arg(
         long,
         env = "DP_ENGINE",

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,8 +13,9 @@ use tokio::sync::watch;
 
 /// How often the NATS server is asked whether it is there, when nothing else comes from it.
 const PING: Duration = Duration::from_secs(5);
-/// Messages that wait to be written to the NATS server before writers wait; for all links.
-const QUEUE: usize = 4096;
+/// Messages that wait to be written to the NATS server before writers wait; for all links. Of the longest,
+/// 64 MiB.
+const QUEUE: usize = 256;
 /// Messages of one subscription that wait here before one is dropped. What a link may have under way is
 /// bounded in bytes, so this many are there only where tens of thousands of links have small ones.
 const INBOX: usize = 1 << 20;
@@ -30,12 +30,21 @@ const MAX_JOB: usize = 64;
 /// options say.
 #[derive(Clone)]
 pub struct Settings {
+    /// As it was given.
+    url: String,
     servers: Vec<ServerAddr>,
     job: Job,
     credentials: Option<PathBuf>,
     nkey: Option<PathBuf>,
     ca: Option<PathBuf>,
     identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// Who we are, as an engine's address says it.
+#[derive(PartialEq, Eq)]
+enum User {
+    Named(String, String),
+    Token(String),
 }
 
 /// The name of a job, which stands in subjects: 1 to 64 letters, digits, `-` and `_`.
@@ -112,7 +121,7 @@ pub enum NatsError {
     /// It does not let us in: to try again does not help.
     #[error(
         "the NATS server at {engine} does not let us in: {reason}; give credentials with \
-         --nats-creds, --nats-nkey or nats://USER:PASSWORD@HOST"
+         --nats-creds, --nats-nkey, nats://USER:PASSWORD@HOST or nats://TOKEN@HOST"
     )]
     Refused {
         /// Where it is.
@@ -168,8 +177,8 @@ impl NatsError {
 
 impl Settings {
     /// The job named `dp` on a NATS server: `nats://HOST:4222`, `tls://HOST:4222`, with
-    /// `USER:PASSWORD@` in front of the host where it asks for that; several servers of one
-    /// cluster are separated by commas.
+    /// `USER:PASSWORD@`, or `TOKEN@`, in front of the host where it asks for that; several servers of
+    /// one cluster are separated by commas.
     ///
     /// # Errors
     /// [`SettingsError::Engine`] where that is not what `engine` says.
@@ -177,6 +186,7 @@ impl Settings {
         let servers: Result<Vec<ServerAddr>, SettingsError> =
             engine.split(',').map(str::trim).map(server).collect();
         Ok(Self {
+            url: engine.to_owned(),
             servers: servers?,
             job: Job::default(),
             credentials: None,
@@ -222,23 +232,19 @@ impl Settings {
         &self.job.0
     }
 
-    /// Whether the NATS server is told who we are.
-    pub fn has_credentials(&self) -> bool {
-        self.credentials.is_some()
-            || self.nkey.is_some()
-            || self.identity.is_some()
-            || self.servers.iter().any(ServerAddr::has_user_pass)
+    /// What [`new`](Self::new) was given, with what is secret in it: not for logs.
+    pub fn secret_url(&self) -> &str {
+        &self.url
     }
 
-    /// Whether the NATS servers are all on this machine, as far as their names tell.
-    pub fn is_local(&self) -> bool {
-        let local = |server: &ServerAddr| match server.host() {
-            "localhost" => true,
-            host => {
-                host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
-        };
-        self.servers.iter().all(local)
+    /// What the NATS server is told of who we are; of one cluster, all know the same users.
+    fn user(&self) -> Option<User> {
+        let server = self.servers.iter().find(|server| server.username().is_some())?;
+        let user = decoded(server.username()?);
+        Some(match server.password() {
+            Some(password) => User::Named(user, decoded(password)),
+            None => User::Token(user),
+        })
     }
 
     /// Where the NATS servers are, without passwords.
@@ -272,13 +278,11 @@ impl Settings {
                 }
                 std::future::ready(())
             });
-        // Of one cluster: they all know the same users.
-        let user = self.servers.iter().find(|server| server.has_user_pass());
-        if let Some((user, password)) =
-            user.and_then(|server| server.username().zip(server.password()))
-        {
-            options = options.user_and_password(decoded(user), decoded(password));
-        }
+        options = match self.user() {
+            Some(User::Named(user, password)) => options.user_and_password(user, password),
+            Some(User::Token(token)) => options.token(token),
+            None => options,
+        };
         if let Some(path) = &self.credentials {
             let text = read(path)?;
             options = options.credentials(&text).map_err(|error| unusable(path, error))?;
@@ -295,7 +299,11 @@ impl Settings {
             read(key)?;
             options = options.add_client_certificate(cert.clone(), key.clone()).require_tls(true);
         }
-        let client = options.connect(&self.servers[..]).await.map_err(|error| {
+        // Without passwords, since the library logs where it connects to.
+        let names: Result<Vec<ServerAddr>, _> =
+            self.servers.iter().map(|server| name(server).parse()).collect();
+        let names = names.unwrap_or_else(|_| self.servers.clone());
+        let client = options.connect(&names[..]).await.map_err(|error| {
             use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
             let (engine, reason) = (engine.clone(), chain(&error));
             match error.kind() {
@@ -351,7 +359,11 @@ fn decoded(part: &str) -> String {
 }
 
 fn name(server: &ServerAddr) -> String {
-    format!("{}://{}:{}", server.scheme(), server.host(), server.port())
+    let (scheme, host, port) = (server.scheme(), server.host(), server.port());
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("{scheme}://[{host}]:{port}"),
+        false => format!("{scheme}://{host}:{port}"),
+    }
 }
 
 fn read(path: &Path) -> Result<String, NatsError> {
@@ -441,19 +453,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_whether_strangers_may_reach_it() {
-        for (engine, local, known) in [
-            ("nats://localhost", true, false),
-            ("nats://[::1]:4222,nats://127.0.0.1", true, false),
-            ("nats://127.0.0.1,nats://lab", false, false),
-            ("nats://user:secret@lab", false, true),
-        ] {
-            let settings = Settings::new(engine).unwrap();
-            assert_eq!(
-                (settings.is_local(), settings.has_credentials()),
-                (local, known),
-                "{engine}"
-            );
-        }
+    fn what_stands_alone_before_the_host_is_a_token() {
+        let user = |engine: &str| Settings::new(engine).unwrap().user();
+        let named = |user: &str| Some(User::Named(user.to_owned(), "se/cret".to_owned()));
+        assert!(user("nats://lab").is_none());
+        assert!(user("nats://lab,nats://me:se%2Fcret@lab2") == named("me"));
+        assert!(user("nats://s3%40cret@lab") == Some(User::Token("s3@cret".to_owned())));
+        let settings = Settings::new("nats://s3cret@[::1]:4223").unwrap();
+        assert_eq!(settings.engine(), "nats://[::1]:4223");
+        assert!(!format!("{settings:?}").contains("s3cret"));
     }
 }

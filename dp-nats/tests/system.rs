@@ -12,7 +12,7 @@ use clap::Parser;
 use common::{NatsServer, free_port};
 use dp_client::{Client, ClientArgs, ClientError};
 use dp_core::{CallError, Context, MasterWorker, distributed_worker};
-use dp_nats::{NatsError, Settings};
+use dp_nats::{Listener, NatsError, Settings};
 use dp_server::{Server, StartError};
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
@@ -71,6 +71,7 @@ fn settings(url: &str, job: &str) -> Settings {
 async fn server(settings: &Settings) -> Result<Server<Worker>, StartError> {
     Server::<Worker>::builder()
         .engine(settings.clone())
+        .insecure()
         .heartbeat_interval(Duration::from_millis(100))
         .heartbeat_timeout(Duration::from_millis(1_000))
         .start()
@@ -295,6 +296,7 @@ async fn what_the_nats_server_drops_is_reported_as_a_loss() {
     let settings = settings(&nats.url(), "dp");
     let server = Server::<Worker>::builder()
         .engine(settings.clone())
+        .insecure()
         .heartbeat_interval(Duration::from_millis(100))
         .heartbeat_timeout(Duration::from_secs(5))
         .start()
@@ -463,6 +465,10 @@ async fn dps_own_tls_goes_through_it() {
             Client::<Worker>::builder().engine(settings.clone()).id(id).tls_ca(path("cert"));
         tokio::spawn(async move { client.run().await })
     };
+    // The certificate is for the job, unless something else is asked for.
+    let builder = Client::<Worker>::builder().engine(settings.clone()).tls_ca(path("cert"));
+    let error = builder.tls_name("127.0.0.1").run().await.unwrap_err();
+    assert!(matches!(error, ClientError::Untrusted { .. }), "{error}");
     let clients = [join("a"), join("b")];
     let master = until_there(&server, 2).await;
     assert_eq!(master.name().await.unwrap().into_values(), ["a", "b"]);
@@ -475,10 +481,74 @@ async fn dps_own_tls_goes_through_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_a_nats_server_elsewhere_somebody_has_to_ask_for_a_proof() {
-    let error = server(&Settings::new("nats://192.0.2.1").unwrap()).await.unwrap_err();
-    assert!(matches!(error, StartError::EngineExposed { .. }), "{error}");
+async fn somebody_has_to_ask_for_a_proof_wherever_the_nats_server_is() {
+    for engine in ["nats://192.0.2.1", "nats://127.0.0.1", "nats://user:password@192.0.2.1"] {
+        let builder = Server::<Worker>::builder().engine(Settings::new(engine).unwrap());
+        let error = builder.start().await.unwrap_err();
+        assert!(matches!(error, StartError::EngineExposed { .. }), "{error}");
+        assert!(!error.to_string().contains("password@"), "{error}");
+    }
     let nowhere = Settings::new(&format!("nats://127.0.0.1:{}", free_port())).unwrap();
     let error = server(&nowhere).await.unwrap_err();
     assert!(matches!(error, StartError::Engine(NatsError::Unreachable { .. })), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_nats_servers_stands_before_the_host() {
+    let nats = NatsServer::start("authorization { token: \"s3:cret\" }");
+    let known = |token: &str| {
+        Settings::new(&nats.url().replace("nats://", &format!("nats://{token}@"))).unwrap()
+    };
+    let server = server(&known("s3%3Acret")).await.unwrap();
+    let knowing = client(&known("s3%3Acret"), "a");
+    until_there(&server, 1).await;
+    let error = client(&known("another"), "b").await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Untrusted { .. }), "{error}");
+    server.shutdown().await.unwrap();
+    knowing.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_are_gone_before_they_are_answered_hold_back_nobody() {
+    let nats = NatsServer::start("");
+    let settings = settings(&nats.url(), "dp");
+    let builder = Server::<Worker>::builder().engine(settings.clone()).insecure();
+    // Each of them would have that one place for ten seconds.
+    let server = builder.max_handshakes(1).start().await.unwrap();
+    let gone = async_nats::connect(nats.url()).await.unwrap();
+    let mut join = b"\xd5dpn\x01\x00\x00".to_vec();
+    join.extend((4_u64 << 20).to_le_bytes());
+    for message in [join, b"garbage".to_vec()] {
+        for _ in 0..1_000 {
+            let (subject, reply) = ("dp.dp.join", "_INBOX.nobody");
+            gone.publish_with_reply(subject, reply, message.clone().into()).await.unwrap();
+        }
+    }
+    gone.flush().await.unwrap();
+    let clients = ["a", "b", "c"].map(|id| client(&settings, id));
+    let master = until_there(&server, 3).await;
+    assert_eq!(master.name().await.unwrap().into_values(), ["a", "b", "c"]);
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_servers_that_start_at_once_one_gets_the_job() {
+    let nats = NatsServer::start("");
+    let jobs: Vec<_> = (0..10).map(|job| settings(&nats.url(), &format!("job{job}"))).collect();
+    let starting = jobs.iter().map(|job| async {
+        let (a, b, c) = tokio::join!(Listener::open(job), Listener::open(job), Listener::open(job));
+        let taken = |opened: &Result<_, _>| matches!(opened, Err(NatsError::JobTaken { .. }));
+        let opened = [a, b, c];
+        let (got, lost): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+        assert_eq!((got.len(), lost.iter().filter(|lost| taken(lost)).count()), (1, 2), "{lost:?}");
+        // As long as it is there, nobody else does.
+        let late = Listener::open(job).await;
+        assert!(taken(&late), "{late:?}");
+        drop(got);
+        Listener::open(job).await.unwrap();
+    });
+    futures_util::future::join_all(starting).await;
 }

@@ -143,7 +143,7 @@ pub struct ServerArgs {
     )]
     pub tls_client_ca: Option<PathBuf>,
 
-    /// Let anybody join who reaches the port, from other machines too
+    /// Let anybody join who reaches the port, from other machines too, or the NATS server
     #[arg(
         long, env = "DP_INSECURE", value_parser = FalseyValueParser::new(),
         help_heading = "Security"

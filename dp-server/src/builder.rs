@@ -277,8 +277,8 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
-    /// Listens also on addresses that others than this machine reach without asking anybody for a
-    /// proof: whoever reaches the port can join. Default: that is
+    /// Listens also on addresses that others than this machine reach, and over an engine, without asking
+    /// anybody for a proof: whoever reaches the port, or the NATS server, can join. Default: that is
     /// [an error](StartError::Exposed).
     pub fn insecure(mut self) -> Self {
         self.settings.security.insecure = true;
@@ -661,13 +661,12 @@ pub enum StartError {
     #[cfg(feature = "nats")]
     #[error(transparent)]
     Engine(#[from] dp_nats::NatsError),
-    /// Others than this machine may reach the NATS server, and it was not told who we are: then
-    /// anybody of them could join.
+    /// Whoever reaches the NATS server could join.
     #[cfg(feature = "nats")]
     #[error(
         "over {engine} everybody may join who reaches it: give server and clients a shared secret \
-         (--token-file or DP_TOKEN) or TLS (--tls-cert and --tls-key), have the NATS server ask for \
-         credentials (--nats-creds, --nats-nkey), or allow it with --insecure"
+         (--token-file or DP_TOKEN) or TLS (--tls-cert and --tls-key), or, where the NATS server lets \
+         in nobody else, allow it with --insecure"
     )]
     EngineExposed {
         /// Where the NATS server is.

@@ -66,7 +66,8 @@ impl Listening {
         #[cfg(feature = "nats")]
         let nats = match settings.engine.clone()? {
             None => None,
-            Some(engine) if open_to_all && !engine.is_local() && !engine.has_credentials() => {
+            // Where it is, or who we are to it, does not say who else reaches it.
+            Some(engine) if open_to_all => {
                 return Err(StartError::EngineExposed { engine: engine.engine() });
             }
             Some(engine) => {
