@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use dp_core::engine::{Fleet, Host, Limits, io as io_runtime};
@@ -116,7 +116,12 @@ async fn until_refused(
         assert!(waiting.len() < 20, "nothing bounds what waits");
         let mut call: Waiting = Box::pin(worker.hold(data).into_future());
         match tokio::time::timeout(Duration::from_millis(100), &mut call).await {
-            Ok(Err(error)) => return (waiting, error),
+            Ok(Err(error)) => {
+                // Where that took its time, those before it were refused, too.
+                let mut cx = TaskContext::from_waker(Waker::noop());
+                waiting.retain_mut(|call| call.as_mut().poll(&mut cx).is_pending());
+                return (waiting, error);
+            }
             Ok(Ok(_)) => panic!("nobody lets it go on"),
             Err(_) => waiting.push(call),
         }
