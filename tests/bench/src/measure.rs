@@ -30,14 +30,6 @@ pub fn resident(process: &str) -> Result<usize> {
     Ok(text.split(' ').nth(1).context("no figure in statm")?.parse::<usize>()? * PAGE)
 }
 
-/// How many files this process may have open.
-pub fn file_limit() -> Result<usize> {
-    let text = fs::read_to_string("/proc/self/limits")?;
-    let line = text.lines().find(|line| line.starts_with("Max open files"));
-    let word = line.and_then(|line| line.split_whitespace().nth(3));
-    Ok(word.context("no limit of open files")?.parse().unwrap_or(usize::MAX))
-}
-
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 /// Lets new connections use cubic, for as long as it is there, where that is allowed: other ways to

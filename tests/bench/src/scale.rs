@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::measure::{file_limit, resident};
+use crate::measure::resident;
 use crate::ours::Ours;
-use crate::{Hosting, Master, report};
+use crate::{Hosting, Master, has_room_for, report};
 
 /// Clients, and workers of each. The others are compared with the first.
 const SIZES: [(usize, usize); 4] = [(512, 1), (2048, 1), (10_000, 1), (100, 1000)];
@@ -22,9 +22,7 @@ pub fn all(out: Option<&Path>) -> Result<()> {
     table += &" ---: |".repeat(7);
     table += "\n";
     for (clients, workers) in SIZES {
-        let files = clients + 100;
-        if files > file_limit()? {
-            eprintln!("{clients} x {workers}: left out, it needs `ulimit -n {files}`");
+        if !has_room_for(clients, &format!("{clients} x {workers}")) {
             continue;
         }
         let mut command = Command::new(std::env::current_exe()?);
