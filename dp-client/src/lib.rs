@@ -50,6 +50,8 @@ use dp_core::net::chain;
 pub use builder::{ClientBuilder, Constructor, DefaultConstructor, Given};
 pub use cli::{ClientArgs, main};
 pub use client::{Client, ClientError};
+#[cfg(feature = "otel")]
+pub use dp_core::engine::otel::{Telemetry, TelemetryError};
 pub use dp_core::net::address::AddressError;
 pub use dp_core::net::{SecretError, Token};
 #[cfg(feature = "nats")]

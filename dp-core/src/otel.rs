@@ -29,6 +29,21 @@ const LAST: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Exports spans until it is dropped, which waits for the last of them, 5 s at the most.
+///
+/// The programs of dp-server and dp-client have it. A program with a subscriber of its own keeps one, and
+/// adds its [`layer`](Self::layer):
+///
+/// ```no_run
+/// use dp_core::engine::otel::Telemetry;
+/// use tracing_subscriber::layer::SubscriberExt as _;
+/// use tracing_subscriber::util::SubscriberInitExt as _;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let telemetry = Telemetry::from_env("my-program")?;
+/// tracing_subscriber::registry().with(telemetry.as_ref().map(Telemetry::layer)).init();
+/// # Ok(())
+/// # }
+/// ```
 pub struct Telemetry(SdkTracerProvider);
 
 impl Telemetry {

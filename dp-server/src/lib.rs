@@ -87,6 +87,8 @@ pub use args::ServerArgs;
 pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};
 pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
+#[cfg(feature = "otel")]
+pub use dp_core::engine::otel::{Telemetry, TelemetryError};
 pub use dp_core::net::address::{Address, AddressError};
 pub use dp_core::net::{SecretError, Token};
 #[cfg(feature = "nats")]

@@ -53,7 +53,8 @@ enum Role {
         mut_arg("output", hidden),
         mut_arg("frequency", hidden),
         mut_arg("verbose", hidden),
-        mut_arg("results", hidden)
+        mut_arg("results", hidden),
+        mut_arg("forward_logs", hidden)
     )]
     Server {
         #[command(flatten)]
