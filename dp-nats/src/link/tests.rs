@@ -197,7 +197,42 @@ fn what_links_have_of_the_pool_comes_back() {
     assert_eq!(pool.0.load(Ordering::Relaxed), POOL);
 }
 
+/// Numbers at the edges, and others.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![0..4_u64, Just(u64::MAX), Just(u64::MAX - 1), any::<u64>()]
+}
+
 proptest! {
+    /// Whatever somebody sends who is no dp: a link may end, and nothing else happens.
+    #[test]
+    fn no_message_makes_it_panic(
+        messages in prop::collection::vec(
+            (0..5_u32, any::<u32>(), [(); 4].map(|()| number()), 0..9_usize), 1..20
+        ),
+    ) {
+        let mut pair = Pair::new();
+        for (kind, waiting, [number, received, limit, around], length) in messages {
+            let bytes = vec![7; length];
+            let mut message = BytesMut::new();
+            message.extend_from_slice(&kind.to_le_bytes());
+            message.extend_from_slice(&waiting.to_le_bytes());
+            for field in [number, received, limit, around] {
+                message.extend_from_slice(&field.to_le_bytes());
+            }
+            message.extend_from_slice(&bytes);
+            let message = message.freeze();
+            pair.server.deliver(message.clone());
+            pair.client.deliver(message);
+            let to_all = Around::message(number, &[waiting], &[bytes.into()]);
+            pair.client.deliver_around(to_all);
+            let _ = (read(&pair.server, 5), read(&pair.client, 5));
+            let _ = (pair.write(true, b"x"), pair.write(false, b"x"));
+            pair.write_around(b"x");
+            pair.tell(true);
+            pair.tell(false);
+        }
+    }
+
     /// Whatever overtakes what, as long as messages to one alone, and to all, come in order each.
     #[test]
     fn there_is_one_order(steps in prop::collection::vec((0..8_u8, 0..3000_usize), 1..400)) {
