@@ -325,6 +325,41 @@ async fn what_the_nats_server_drops_is_reported_as_a_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_servers_of_a_cluster_are_as_good_as_one() {
+    let [first, second] = [free_port(), free_port()];
+    let config = |own, other| {
+        format!(
+            "cluster {{ name: c, listen: 127.0.0.1:{own}, routes: [\"nats://127.0.0.1:{other}\"] }}"
+        )
+    };
+    let one = NatsServer::start(&config(first, second));
+    let two = NatsServer::start(&config(second, first));
+    let here = settings(&one.url(), "dp");
+    let server = server(&here).await.unwrap();
+    let clients: Vec<_> = (0..8)
+        .map(|n| {
+            let at = if n % 2 == 0 { &one } else { &two };
+            client(&settings(&at.url(), "dp"), &format!("c{n}"))
+        })
+        .collect();
+    let master = until_there(&server, 8).await;
+    for number in 0..300 {
+        match number % 2 {
+            0 => master.note(number).detach().await,
+            _ => master.each(|worker| worker.note(number)).detach().await,
+        }
+    }
+    master.synchro("noted").await.unwrap();
+    for noted in master.noted().await.unwrap().into_values() {
+        assert_eq!(noted, (0..300).collect::<Vec<u32>>());
+    }
+    server.shutdown().await.unwrap();
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_site_of_its_own_is_a_leaf_node() {
     let port = free_port();
     let hub = NatsServer::start(&format!("leafnodes {{ listen: 127.0.0.1:{port} }}"));
