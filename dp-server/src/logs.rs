@@ -92,7 +92,8 @@ impl Logs {
             .spawn(move || show(&receiver, &shown, &lost, &recent))?;
         let logs = sender.clone();
         fleet.forward_logs(level, move |told| {
-            let (bytes, lines) = (size(&told), told.dropped + told.lines.len() as u64);
+            let (bytes, lines) =
+                (size(&told), told.dropped.saturating_add(told.lines.len() as u64));
             let room = waiting.fetch_add(bytes, Ordering::Relaxed) < MAX_WAITING;
             if !room || logs.try_send(Message::Logs(told)).is_err() {
                 waiting.fetch_sub(bytes, Ordering::Relaxed);

@@ -1,12 +1,18 @@
 //! Listens at a Unix socket: its file, and who may connect.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use dp_core::net::{GateError, Socket, TrustedUsers};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::time::sleep;
 
 use crate::builder::StartError;
 
@@ -14,6 +20,11 @@ use crate::builder::StartError;
 const OWN_USER: u32 = 0o600;
 /// All may, and are looked at when they do.
 const ANY_USER: u32 = 0o666;
+
+/// How often another name is tried where one is taken.
+const TRIES: usize = 8;
+/// How long other servers may take to remove a socket that was left.
+const LOCK: Duration = Duration::from_secs(1);
 
 /// A Unix socket that is listened at. Its file is gone when it is dropped.
 #[derive(Debug)]
@@ -29,19 +40,24 @@ impl Listener {
     /// `users` may connect, too.
     pub(crate) async fn open(path: &Path, users: &[u32], backlog: u32) -> Result<Self, StartError> {
         let cannot = |source| StartError::Socket { path: path.to_owned(), source };
-        remove_stale(path).await?;
-        let socket = UnixSocket::new_stream().map_err(cannot)?;
-        socket.bind(path).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => StartError::SocketTaken { path: path.to_owned() },
-            _ => cannot(source),
-        })?;
-        let file = SocketFile::new(path).map_err(cannot)?;
-        // Nobody can connect before it is listened at.
+        // One that is longer nobody could connect to.
+        SocketAddr::from_pathname(path).map_err(cannot)?;
+        stale(path).await?;
+        // What is at the path is listened at, and lets in those that it is to, from the first moment: so
+        // nobody takes it for one that was left, and no client is sent away.
+        let (beside, socket) = bind_beside(path).map_err(cannot)?;
         let mode = if users.is_empty() { OWN_USER } else { ANY_USER };
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(cannot)?;
+        fs::set_permissions(&beside.0, Permissions::from_mode(mode)).map_err(cannot)?;
         let listener = socket.listen(backlog).map_err(cannot)?;
         let users = TrustedUsers::new(users).map_err(cannot)?;
-        Ok(Self { file, listener, users })
+        let made = fs::symlink_metadata(&beside.0).map_err(cannot)?;
+        while let Err(source) = fs::hard_link(&beside.0, path) {
+            if source.kind() != io::ErrorKind::AlreadyExists {
+                return Err(cannot(source));
+            }
+            remove_stale(path).await?;
+        }
+        Ok(Self { file: SocketFile { path: path.to_owned(), made }, listener, users })
     }
 
     /// The next connection, and who it is; or why that one is not let in.
@@ -59,36 +75,103 @@ impl Listener {
     }
 }
 
-/// Removes the file of a socket that nobody listens at any more.
-async fn remove_stale(path: &Path) -> Result<(), StartError> {
+/// A name of our own, which is gone when this is dropped.
+struct Beside(PathBuf);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A name in the folder of `path` that nobody has, no longer if that can be: the whole must be short.
+fn beside(path: &Path) -> Beside {
+    let own = path.file_name().map_or(0, |name| name.len());
+    let random = RandomState::new().hash_one(path);
+    let mut name = format!(".dp{random:016x}");
+    name.truncate(own.max(8));
+    Beside(path.with_file_name(name))
+}
+
+/// A socket in the folder of `path`.
+fn bind_beside(path: &Path) -> io::Result<(Beside, UnixSocket)> {
+    let mut tries = 0;
+    loop {
+        let socket = UnixSocket::new_stream()?;
+        let beside = beside(path);
+        match socket.bind(&beside.0) {
+            Ok(()) => return Ok((beside, socket)),
+            Err(error) => {
+                // It is another's.
+                std::mem::forget(beside);
+                tries += 1;
+                if error.kind() != io::ErrorKind::AddrInUse || tries > TRIES {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// The socket at `path`, if there is one that nobody listens at any more. One at which somebody does is an
+/// error, and what is no socket.
+async fn stale(path: &Path) -> Result<Option<Metadata>, StartError> {
     let path_of = || path.to_owned();
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(StartError::Socket { path: path_of(), source }),
     };
     if !found.file_type().is_socket() {
         return Err(StartError::NotASocket { path: path_of() });
     }
     match UnixStream::connect(path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(StartError::Socket { path: path_of(), source });
+            Err(StartError::Socket { path: path_of(), source })
         }
         // Somebody does: one whose queue is full, or who speaks in another way, too.
-        Ok(_) | Err(_) => return Err(StartError::SocketTaken { path: path_of() }),
+        Ok(_) | Err(_) => Err(StartError::SocketTaken { path: path_of() }),
     }
-    remove_if_same(path, &found).map_err(|source| StartError::Socket { path: path_of(), source })
 }
 
-/// Removes a file that nobody has replaced since.
-fn remove_if_same(path: &Path, found: &Metadata) -> io::Result<()> {
-    let same = |now: &Metadata| (now.dev(), now.ino()) == (found.dev(), found.ino());
-    match fs::symlink_metadata(path) {
-        Ok(now) if same(&now) => fs::remove_file(path),
+/// Removes the file of a socket that nobody listens at any more.
+async fn remove_stale(path: &Path) -> Result<(), StartError> {
+    // Between the look at it and its removal nobody else puts another there: to do that, they have to
+    // remove it, too.
+    let _alone = alone(path).await;
+    match stale(path).await? {
+        Some(found) if is_same(path, &found) => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StartError::Socket { path: path.to_owned(), source: error })
+            }
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
+}
+
+/// Keeps other servers from removing sockets in the folder of `path`, until it is dropped. Only as long as
+/// that is a matter of moments: others may lock a folder, too.
+async fn alone(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).ok()?;
+    let until = Instant::now() + LOCK;
+    while flock(&folder, FlockOperation::NonBlockingLockExclusive) == Err(Errno::AGAIN) {
+        if Instant::now() > until {
+            return None;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    Some(folder)
+}
+
+/// Whether nobody has replaced a file since.
+fn is_same(path: &Path, found: &Metadata) -> bool {
+    // Inodes' numbers are used again.
+    let id = |file: &Metadata| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
+    fs::symlink_metadata(path).is_ok_and(|now| id(&now) == id(found))
 }
 
 /// The file of a socket. Removed when dropped.
@@ -98,15 +181,11 @@ struct SocketFile {
     made: Metadata,
 }
 
-impl SocketFile {
-    fn new(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), made: fs::symlink_metadata(path)? })
-    }
-}
-
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = remove_if_same(&self.path, &self.made) {
+        if is_same(&self.path, &self.made)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!("cannot remove the socket {}: {error}", self.path.display());
         }
     }
@@ -153,6 +232,36 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         open(&path).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_several_servers_at_a_stale_one_one_gets_it_and_whoever_finds_it_gets_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lab.sock");
+        for _ in 0..50 {
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let opening = (0..4).map(|_| {
+                let path = path.clone();
+                tokio::spawn(async move { Listener::open(&path, &[65534], 16).await })
+            });
+            let opening: Vec<_> = opening.collect();
+            let mut open = Vec::new();
+            for opened in opening {
+                match opened.await.unwrap() {
+                    Ok(listener) => open.push(listener),
+                    Err(error) => {
+                        assert!(matches!(error, StartError::SocketTaken { .. }), "{error}");
+                    }
+                }
+            }
+            assert_eq!(open.len(), 1);
+            UnixStream::connect(&path).await.unwrap();
+            assert_eq!(mode(&path), ANY_USER);
+            // Nothing else is left.
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            drop(open);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 
     #[tokio::test]
