@@ -232,9 +232,21 @@ impl Settings {
         &self.job.0
     }
 
-    /// What [`new`](Self::new) was given, with what is secret in it: not for logs.
-    pub fn secret_url(&self) -> &str {
-        &self.url
+    /// The variables that tell a program the same, `DP_ENGINE` and others. They are secret: a password may
+    /// be in them.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
+        let files = [
+            ("DP_NATS_CREDS", self.credentials.as_ref()),
+            ("DP_NATS_NKEY", self.nkey.as_ref()),
+            ("DP_NATS_CA", self.ca.as_ref()),
+            ("DP_NATS_CERT", cert),
+            ("DP_NATS_KEY", key),
+        ];
+        let named = |(name, file): (_, Option<&PathBuf>)| Some((name, file?.display().to_string()));
+        let mut variables = vec![("DP_ENGINE", self.url.clone()), ("DP_JOB", self.job.to_string())];
+        variables.extend(files.into_iter().filter_map(named));
+        variables
     }
 
     /// What the NATS server is told of who we are; of one cluster, all know the same users.
@@ -417,6 +429,20 @@ impl fmt::Debug for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_program_can_be_told_the_same() {
+        let settings = Settings::new("nats://user:secret@lab").unwrap().nkey("seed").ca("ca.pem");
+        let expected = [
+            ("DP_ENGINE", "nats://user:secret@lab"),
+            ("DP_JOB", "dp"),
+            ("DP_NATS_NKEY", "seed"),
+            ("DP_NATS_CA", "ca.pem"),
+        ];
+        let told = settings.identity("cert", "key").environment();
+        assert_eq!(told[..4], expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!((told[4].0, told[5].0, told.len()), ("DP_NATS_CERT", "DP_NATS_KEY", 6));
+    }
 
     #[test]
     fn an_engine_is_named_without_its_password() {

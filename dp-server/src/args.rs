@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
-use dp_core::net::address::{Address, DEFAULT_ADDRESS};
+use dp_core::net::address::Address;
 use dp_core::net::launch;
 use tracing::Level;
 
@@ -53,14 +53,14 @@ pub(crate) const MIB: usize = 1024 * 1024;
 #[command(about = None, long_about = None)]
 #[non_exhaustive]
 pub struct ServerArgs {
-    /// Where to listen; port 0 takes a free one, said on standard error
+    /// Where to listen; port 0 takes a free one, said on standard error [default: 127.0.0.1:8147]
     ///
     /// What is left out is taken from the default: `:0`, `lab` and `0.0.0.0` are fine. An address that
     /// other machines reach needs a token, or TLS, or --insecure. `unix:PATH` is a Unix socket, for
     /// clients of the same user, and of root, on this machine. May be given several times, or with
     /// commas between.
     #[arg(
-        long, env = "DP_BIND", value_name = "ADDR", default_value = DEFAULT_ADDRESS,
+        long, env = "DP_BIND", value_name = "ADDR",
         value_delimiter = ',', value_parser = address
     )]
     pub bind: Vec<String>,
@@ -357,7 +357,7 @@ impl ServerArgs {
     /// A server builder with these settings, for a program that drives the server itself.
     pub fn builder<W: DistributedWorker>(&self) -> ServerBuilder<W, NoState> {
         let mut settings = Settings {
-            bind: self.bind.clone(),
+            bind: Some(self.bind.clone()).filter(|bind| !bind.is_empty()),
             workers: self.workers,
             frequency: self.frequency,
             output: self.output,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dp_core::DistributedWorker;
 use dp_core::engine::{Fleet, FrequencyError, Limits};
-use dp_core::net::address::{AddressError, DEFAULT_ADDRESS};
+use dp_core::net::address::AddressError;
 use dp_core::net::{SecretError, ServerGate, ServerTls, Token};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -18,7 +18,7 @@ use tracing::Level;
 
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
-use crate::launch::{self, Launch, Launched};
+use crate::launch::{self, Launch, Launched, Reached};
 use crate::listen::Listening;
 use crate::logs::{Logs, Recent};
 #[cfg(feature = "page")]
@@ -43,7 +43,9 @@ pub struct ServerBuilder<W, S = NoState> {
 /// Everything that can be set, but for the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) bind: Vec<String>,
+    /// `None` is the default address, or none with an engine.
+    pub(crate) bind: Option<Vec<String>>,
+    pub(crate) bind_also: Vec<String>,
     #[cfg(feature = "nats")]
     pub(crate) engine: Result<Option<dp_nats::Settings>, dp_nats::SettingsError>,
     pub(crate) workers: usize,
@@ -110,7 +112,8 @@ impl Security {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            bind: vec![DEFAULT_ADDRESS.to_owned()],
+            bind: None,
+            bind_also: Vec::new(),
             #[cfg(feature = "nats")]
             engine: Ok(None),
             workers: 1,
@@ -215,14 +218,15 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     ///
     /// It takes the place of what was given before; [`bind_also`](Self::bind_also) adds to it.
     pub fn bind(mut self, address: impl Into<String>) -> Self {
-        self.settings.bind = vec![address.into()];
+        self.settings.bind = Some(vec![address.into()]);
+        self.settings.bind_also.clear();
         self
     }
 
     /// One more address to listen on, as for [`bind`](Self::bind), beside those given before, or the
-    /// default.
+    /// default where no engine takes its place.
     pub fn bind_also(mut self, address: impl Into<String>) -> Self {
-        self.settings.bind.push(address.into());
+        self.settings.bind_also.push(address.into());
         self
     }
 
@@ -561,8 +565,16 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
                          run (--workers)"
                     );
                 }
-                let (worker, addresses) = (W::contract().worker, listening.addresses());
-                Some(Launched::start(launch, &worker, addresses, token.as_ref()).await?)
+                #[cfg(feature = "nats")]
+                let engine = runner.settings.engine.clone()?.map(|engine| engine.environment());
+                #[cfg(not(feature = "nats"))]
+                let engine = None;
+                let reached = Reached {
+                    addresses: listening.addresses(),
+                    engine: engine.unwrap_or_default(),
+                    token: token.as_ref(),
+                };
+                Some(Launched::start(launch, &W::contract().worker, reached).await?)
             }
         };
         Ok(Server::new(

@@ -19,7 +19,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-#[cfg(feature = "nats")]
 use crate::address::DEFAULT_ADDRESS;
 use crate::builder::{Settings, StartError};
 use crate::traffic::{Counted, Traffic};
@@ -226,10 +225,16 @@ impl Listener {
 /// Where to listen. With an engine, the default address is none of them, and there may be nothing left.
 fn bind(settings: &Settings) -> Option<Vec<String>> {
     #[cfg(feature = "nats")]
-    if matches!(settings.engine, Ok(Some(_))) && settings.bind == [DEFAULT_ADDRESS] {
-        return None;
-    }
-    Some(settings.bind.clone())
+    let carried = !matches!(settings.engine, Ok(None));
+    #[cfg(not(feature = "nats"))]
+    let carried = false;
+    let mut bind = match &settings.bind {
+        Some(bind) => bind.clone(),
+        None if carried => Vec::new(),
+        None => vec![DEFAULT_ADDRESS.to_owned()],
+    };
+    bind.extend_from_slice(&settings.bind_also);
+    (!bind.is_empty()).then_some(bind)
 }
 
 /// Listens on every address that each of `bind` stands for. Those over TCP must be this machine's own
@@ -480,6 +485,24 @@ mod tests {
         let mut pause = Pause::default();
         let pauses: Vec<_> = (0..9).map(|_| pause.longer().as_millis()).collect();
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+    }
+
+    #[test]
+    fn an_engine_takes_the_place_of_the_default_address_and_of_no_other() {
+        let mut settings = Settings::default();
+        let of = |settings: &Settings| bind(settings).unwrap_or_default();
+        assert_eq!(of(&settings), [DEFAULT_ADDRESS]);
+        settings.bind_also = vec!["unix:/run/lab".to_owned()];
+        assert_eq!(of(&settings), [DEFAULT_ADDRESS, "unix:/run/lab"]);
+        #[cfg(feature = "nats")]
+        {
+            settings.engine = Ok(Some(dp_nats::Settings::new("nats://lab").unwrap()));
+            assert_eq!(of(&settings), ["unix:/run/lab"]);
+            settings.bind_also.clear();
+            assert_eq!(bind(&settings), None);
+            settings.bind = Some(vec![DEFAULT_ADDRESS.to_owned()]);
+            assert_eq!(of(&settings), [DEFAULT_ADDRESS]);
+        }
     }
 
     async fn open_one(bind: &str) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {

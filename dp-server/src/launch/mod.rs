@@ -53,6 +53,14 @@ struct Part {
     rank: Option<usize>,
 }
 
+/// How clients reach the server, and prove themselves.
+pub(crate) struct Reached<'a> {
+    pub(crate) addresses: &'a [Address],
+    /// What tells of the engine that carries the connections, if there is one.
+    pub(crate) engine: Vec<(&'static str, String)>,
+    pub(crate) token: Option<&'a Token>,
+}
+
 impl Launch {
     /// The processes, of workers of the type `worker`. Where there is one, it may be a launcher that
     /// gives ranks itself.
@@ -72,18 +80,18 @@ impl Launch {
         &self,
         part: &Part,
         server: &Address,
-        token: Option<&Token>,
+        reached: &Reached<'_>,
     ) -> Vec<(&'static str, String)> {
         let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
         let mut variables = match server {
-            Address::Engine { engine, job } => {
-                // Credentials may stand in what is set already.
-                let engine = unset("DP_ENGINE").then(|| ("DP_ENGINE", engine.clone()));
-                engine.into_iter().chain([("DP_JOB", job.clone())]).collect()
+            Address::Engine { .. } => {
+                // What is set already may be the clients' own credentials.
+                let told = |(name, _): &&(&'static str, String)| *name == "DP_JOB" || unset(name);
+                reached.engine.iter().filter(told).cloned().collect()
             }
             address => vec![("DP_SERVER", address.to_string())],
         };
-        if let Some(token) = token {
+        if let Some(token) = reached.token {
             variables.push(("DP_TOKEN", token.reveal().to_owned()));
         }
         if let Some(rank) = part.rank {
@@ -157,8 +165,7 @@ impl Launched {
     pub(crate) async fn start(
         launch: &Launch,
         _worker: &str,
-        _addresses: &[Address],
-        _token: Option<&Token>,
+        _reached: Reached<'_>,
     ) -> Result<Self, StartError> {
         let source = io::Error::from(io::ErrorKind::Unsupported);
         Err(StartError::Launch { command: launch.command.clone(), source })
@@ -207,13 +214,17 @@ mod tests {
         let launch = launch("./client", 3);
         let part = &launch.parts("Greeter", None)[2];
         let server = Address::Tcp("lab:1".to_owned());
-        let told = launch.environment(part, &server, Some(&token));
+        let mut reached = Reached { addresses: &[], engine: Vec::new(), token: Some(&token) };
+        let told = launch.environment(part, &server, &reached);
         let of = |name| told.iter().find(|(variable, _)| *variable == name).map(|(_, is)| &**is);
         assert_eq!((of("DP_SERVER"), of("DP_RANK")), (Some("lab:1"), Some("2")));
         assert_eq!((of("DP_SIZE"), of("DP_RECONNECT_FOR")), (Some("3"), Some("10")));
         assert!(token.matches(of("DP_TOKEN").unwrap()));
         let engine = Address::Engine { engine: "nats://lab:4222".to_owned(), job: "j".to_owned() };
-        let told = launch.environment(part, &best(&[server, engine], "lab"), None);
+        reached.engine =
+            vec![("DP_ENGINE", "nats://user:password@lab".to_owned()), ("DP_JOB", "j".to_owned())];
+        let told = launch.environment(part, &best(&[server, engine], "lab"), &reached);
+        assert!(told.contains(&("DP_ENGINE", "nats://user:password@lab".to_owned())));
         assert!(told.contains(&("DP_JOB", "j".to_owned())));
         assert!(told.iter().all(|(variable, _)| *variable != "DP_SERVER"));
     }

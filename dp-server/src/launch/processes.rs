@@ -9,14 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dp_core::engine;
-use dp_core::net::Token;
-use dp_core::net::address::Address;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, test_kill_process_group,
     waitid,
 };
 
-use super::{Launch, NOT_FOR_CLIENTS, Part, failed, output, server_address};
+use super::{Launch, NOT_FOR_CLIENTS, Part, Reached, failed, output, server_address};
 use crate::builder::StartError;
 
 /// How long those that were told to quit may take to end by themselves.
@@ -49,19 +47,18 @@ struct Process {
 }
 
 impl Launched {
-    /// Starts them, for a server of workers of the type `worker` that listens on `addresses`.
+    /// Starts them, for a server of workers of the type `worker`.
     pub(crate) async fn start(
         launch: &Launch,
         worker: &str,
-        addresses: &[Address],
-        token: Option<&Token>,
+        reached: Reached<'_>,
     ) -> Result<Self, StartError> {
-        let server = server_address(addresses).await;
+        let server = server_address(reached.addresses).await;
         let id = std::env::var("DP_ID").ok().filter(|id| !id.is_empty());
         let ending = Arc::new(AtomicBool::new(false));
         let mut launched = Self { processes: Vec::new(), ending: ending.clone() };
         for part in launch.parts(worker, id.as_deref()) {
-            let environment = launch.environment(&part, &server, token);
+            let environment = launch.environment(&part, &server, &reached);
             let process = Process::start(&launch.command, part, environment, &ending);
             launched.processes.push(process.map_err(|source| failed(launch, source))?);
         }
