@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use super::calls::{CallTable, InFlight, Todo, Withdrawn};
 use super::conn::Conn;
 use super::frequency::Frequency;
+use super::left::Left;
 use super::logs::Asked;
 use super::maps::Maps;
-use super::roster::{Audience, Member, Roster};
+use super::roster::{Member, Roster};
 use super::workers::{Worker, Workers};
 use super::{FleetEvent, Running, WorkerStatus};
 use crate::__private::Invoked;
 use crate::engine::Limits;
 use crate::executor::Executor;
 use crate::id::{WorkerId, WorkerInfo};
-use crate::record::{Recorded, ResultLine, WorkerRecord};
 use crate::sync::lock;
 use crate::system;
 use crate::worker::{Contract, Method};
@@ -44,16 +44,6 @@ impl MethodNames {
     }
 }
 
-/// What a worker that is gone had told of its record.
-#[derive(Debug)]
-pub(super) struct Left {
-    /// Of which process it was.
-    incarnation: u64,
-    /// Which record it is of.
-    record: u64,
-    lines: Vec<Recorded>,
-}
-
 /// Calls an `#[on_server]` function.
 pub(super) type DispatchServer = dyn Fn(u16, Bytes, WorkerInfo) -> Invoked + Send + Sync;
 
@@ -65,7 +55,7 @@ pub(crate) struct Core {
     pub(super) roster: Mutex<Members>,
     pub(super) calls: Mutex<CallTable>,
     /// What workers that are gone had told of their records.
-    pub(super) left: Mutex<BTreeMap<WorkerId, Vec<Left>>>,
+    pub(super) left: Mutex<Left>,
     pub(super) events: broadcast::Sender<FleetEvent>,
     pub(super) count: watch::Sender<usize>,
     pub(crate) frequency: Arc<Frequency>,
@@ -143,78 +133,6 @@ impl Core {
         let snapshot = Arc::new(Roster::whole(whole, members.epoch));
         members.snapshot = Some(snapshot.clone());
         snapshot
-    }
-
-    /// What workers that are gone had recorded, as far as they had told.
-    pub(crate) fn results_of_lost(&self) -> Vec<ResultLine> {
-        let left = lock(&self.left);
-        let lines = left.iter().flat_map(|(id, left)| {
-            let lines = left.iter().flat_map(|left| left.lines.iter().cloned());
-            lines.map(|line| line.into_line(id.clone()))
-        });
-        lines.collect()
-    }
-
-    /// The same, each record on its own.
-    pub(crate) fn records_of_lost(&self) -> Vec<(WorkerId, WorkerRecord)> {
-        let left = lock(&self.left);
-        let records = left.iter().flat_map(|(id, left)| left.iter().map(move |left| (id, left)));
-        let record = |(id, left): (&WorkerId, &Left)| {
-            let lines = left.lines.iter().map(|line| line.clone().into_line(id.clone()));
-            (id.clone(), WorkerRecord::new(left.record, lines.collect(), 0))
-        };
-        records.map(record).collect()
-    }
-
-    /// Keeps what the workers of a connection that has ended had told of their records.
-    pub(super) fn keep_records(&self, conn: &Conn) {
-        let told = std::mem::take(&mut *lock(&conn.told_records));
-        let mut left = lock(&self.left);
-        let kept: usize = left.values().flatten().map(|left| left.lines.len()).sum();
-        // As many lines of all that are gone as one worker may have.
-        let mut room = self.limits.max_results.saturating_sub(kept);
-        for (id, record) in conn.workers.iter().zip(told) {
-            let of = record.id;
-            let lines = record.into_lines().into_iter().take(room);
-            if lines.len() > 0 {
-                room -= lines.len();
-                let left = left.entry(id.clone()).or_default();
-                let lines = lines.collect();
-                left.push(Left { incarnation: conn.incarnation, record: of, lines });
-            }
-        }
-    }
-
-    /// A client is there: if it is one that was lost, its workers have their records still, and
-    /// what they had told is not to be counted twice. It is kept in case they are lost again before
-    /// they have told it again.
-    pub(super) fn hand_records_back(&self, conn: &Conn) {
-        let mut left = lock(&self.left);
-        let mut told = lock(&conn.told_records);
-        // Nothing is told any more where the connection has ended meanwhile: it stays where it is.
-        for (id, record) in conn.workers.iter().zip(told.iter_mut()) {
-            let Some(of_worker) = left.get_mut(id) else { continue };
-            let known = of_worker.extract_if(.., |left| left.incarnation == conn.incarnation);
-            for left in known {
-                record.id = left.record;
-                record.before.extend(left.lines);
-            }
-        }
-    }
-
-    /// The records of these workers are dropped.
-    pub(super) fn handle_reset(&self, audience: &Audience) {
-        for member in audience.members() {
-            member.conn.handle_reset(member.slot);
-        }
-        let mut left = lock(&self.left);
-        if audience.is_everybody() {
-            left.clear();
-        } else {
-            for member in audience.members() {
-                left.remove(member.info.id());
-            }
-        }
     }
 
     pub(super) fn conns(&self) -> Vec<Arc<Conn>> {

@@ -208,8 +208,7 @@ impl Members {
                 )
             }
             None => {
-                let taken = |id| Some((id, self.workers.get(id)?));
-                let (id, holder) = ids.iter().find_map(taken)?;
+                let (id, holder) = self.workers.first_of(ids)?;
                 let reason = format!(
                     "there is a worker with the id {id} already: give each client its own --id"
                 );

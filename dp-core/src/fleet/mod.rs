@@ -10,6 +10,7 @@ mod frequency;
 #[cfg(test)]
 mod hot;
 mod join;
+mod left;
 mod logs;
 pub(crate) mod maps;
 mod meeting;

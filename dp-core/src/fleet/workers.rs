@@ -1,5 +1,6 @@
 //! Every worker that is there, in worker order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::conn::Conn;
@@ -32,9 +33,20 @@ impl Workers {
         Some(&self.0[self.find(id).ok()?].conn)
     }
 
+    /// The first of these ids that is there, and the connection that leads to it.
+    pub(super) fn first_of<'a>(&self, ids: &'a [WorkerId]) -> Option<(&'a WorkerId, &Arc<Conn>)> {
+        if self.gap(ids).is_some() {
+            return None;
+        }
+        ids.iter().find_map(|id| Some((id, self.get(id)?)))
+    }
+
     /// Where the workers of a connection stand, by slot; 0 for those that are not there.
     pub(super) fn positions(&self, conn: &Conn) -> Vec<usize> {
-        conn.workers.iter().map(|id| self.find(id).unwrap_or_default()).collect()
+        match self.block(conn) {
+            Some(block) => block.collect(),
+            None => conn.workers.iter().map(|id| self.find(id).unwrap_or_default()).collect(),
+        }
     }
 
     /// Takes in the workers of a connection, of whose ids none is there.
@@ -45,7 +57,7 @@ impl Workers {
             slot: slot as u32,
         };
         let new = conn.workers.iter().enumerate().map(worker);
-        match self.gap(conn) {
+        match self.gap(&conn.workers) {
             Some(at) => drop(self.0.splice(at..at, new)),
             None => {
                 self.0.extend(new);
@@ -54,26 +66,29 @@ impl Workers {
         }
     }
 
-    /// Where the workers of a connection go, if that is between two neighbours: theirs are ids like
-    /// `lab/1` to `lab/8`, in this order.
-    fn gap(&self, conn: &Conn) -> Option<usize> {
-        let at = self.find(conn.workers.first()?).err()?;
-        let fits = self.0.get(at).is_none_or(|next| conn.workers.last() < Some(&next.id));
-        (fits && conn.workers.is_sorted()).then_some(at)
-    }
-
     /// Lets the workers of a connection go.
     pub(super) fn remove(&mut self, conn: &Conn) {
-        let first = conn.workers.first().and_then(|id| self.find(id).ok());
-        let Some(first) = first else { return };
-        let behind = first + conn.workers.len();
-        // Between these two are as many as it has: where both are its own, so are all, in order.
-        let together = self.0.get(behind - 1).map(|worker| &worker.id) == conn.workers.last();
-        if together && conn.workers.is_sorted() {
-            self.0.drain(first..behind);
-        } else {
-            self.0.retain(|worker| worker.conn.key != conn.key);
+        match self.block(conn) {
+            Some(block) => drop(self.0.drain(block)),
+            None => self.0.retain(|worker| worker.conn.key != conn.key),
         }
+    }
+
+    /// Where these ids go, if they are in order, and that is between two neighbours: as a client's
+    /// are, `lab/1` to `lab/8`.
+    fn gap(&self, ids: &[WorkerId]) -> Option<usize> {
+        let at = self.find(ids.first()?).err()?;
+        let fits = self.0.get(at).is_none_or(|next| ids.last() < Some(&next.id));
+        (fits && ids.is_sorted()).then_some(at)
+    }
+
+    /// Where the workers of a connection stand, if they do so side by side, in order.
+    fn block(&self, conn: &Conn) -> Option<Range<usize>> {
+        let first = self.find(conn.workers.first()?).ok()?;
+        let behind = first + conn.workers.len();
+        // There are as many between the two ends as it has: where the ends are its own, all are.
+        let together = self.0.get(behind - 1).map(|worker| &worker.id) == conn.workers.last();
+        (together && conn.workers.is_sorted()).then_some(first..behind)
     }
 
     fn find(&self, id: &WorkerId) -> Result<usize, usize> {
@@ -121,6 +136,13 @@ mod tests {
         assert_eq!(order(&workers), ["c1", "c2", "c10", "lab/1", "lab/2", "lab/3", "lab/10"]);
         assert_eq!(workers.positions(&lab), [3, 4, 6]);
         assert_eq!(workers.positions(&between), [5, 1]);
+        assert_eq!(workers.positions(&ten), [2]);
+        let taken = |ids: &Arc<Conn>| {
+            workers.first_of(&ids.workers).map(|(id, conn)| (id.to_string(), conn.key))
+        };
+        assert_eq!(taken(&conn(5, &["lab/0", "lab/3", "lab/4"])), Some(("lab/3".to_owned(), 4)));
+        assert_eq!(taken(&conn(5, &["lab/4", "lab/5"])), None);
+        assert_eq!(taken(&conn(5, &["lab/0", "lab/4"])), None);
         assert_eq!(workers.get(&between.workers[1]).map(|conn| conn.key), Some(4));
 
         // Another's stands among them.
