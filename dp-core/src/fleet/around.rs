@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::calls::{InFlight, Payload, Request};
 use super::core::Core;
 use super::roster::Roster;
-use super::send::{behind, head, trace};
+use super::send::{go_behind, head};
 use crate::wire::Targets;
 
 impl Core {
@@ -26,7 +26,10 @@ impl Core {
         let frame = shared.get_or_insert_with(|| {
             head(call, request, method, Targets::All).to_frame(arguments.clone())
         });
-        let frame = behind(trace(call).as_ref(), frame.clone());
+        let mut frame = frame.clone();
+        if let Some(traced) = &call.traced {
+            go_behind(&mut frame, call.id, traced);
+        }
         let length: usize = frame.iter().map(Bytes::len).sum();
         // Held until it is sent: then no other call comes in between. By key, as everybody does who holds
         // several.

@@ -134,7 +134,6 @@ impl Core {
         shared: &mut Option<[Bytes; 2]>,
     ) {
         let positions = || members.iter().map(|(position, _)| *position);
-        let trace = trace(call);
         let queued = conn.outbox.unwritten();
         let mut frame = |method: &MethodCall, targets, whom| {
             let arguments = method.arguments.as_ref().map_err(Clone::clone)?;
@@ -143,7 +142,7 @@ impl Core {
             if queued > self.limits.max_queued_bytes && !reset {
                 return Err(full(conn, queued, self.limits.max_queued_bytes));
             }
-            let parts = match (&mut *shared, &targets) {
+            let mut parts = match (&mut *shared, &targets) {
                 (Some(parts), Targets::All) => parts.clone(),
                 (shared, Targets::All) => {
                     let head = head(call, request, method, targets);
@@ -152,7 +151,9 @@ impl Core {
                 _ => head(call, request, method, targets).to_frame(arguments.clone()),
             };
             check_length(&conn.outbox, &parts)?;
-            let parts = behind(trace.as_ref(), parts);
+            if let Some(traced) = &call.traced {
+                go_behind(&mut parts, call.id, traced);
+            }
             Ok(CallFrame { targets: (!reset).then_some(whom), parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
@@ -216,17 +217,11 @@ impl Core {
     }
 }
 
-/// Whose trace a call belongs to, as a frame that goes ahead of it.
-pub(super) fn trace(call: &InFlight) -> Option<Bytes> {
-    let from = call.traced.as_ref().and_then(|traced| traced.context())?;
-    Some(Trace::new(call.id, &from).to_client())
-}
-
-/// The frame `parts` behind that of its trace.
-pub(super) fn behind(trace: Option<&Bytes>, parts: [Bytes; 2]) -> [Bytes; 2] {
-    let Some(trace) = trace else { return parts };
-    let [head, body] = parts;
-    [Trace::ahead(trace, &head), body]
+/// Puts the frame `parts` of a call behind that which says whose trace it belongs to.
+pub(super) fn go_behind(parts: &mut [Bytes; 2], call: u64, traced: &Traced) {
+    if let Some(from) = traced.context() {
+        parts[0] = Trace::ahead(&Trace::new(call, &from).to_client(), &parts[0]);
+    }
 }
 
 pub(super) fn head(
