@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
+use crate::has_room_for;
 use crate::item::Item;
-use crate::measure::{Figures, file_limit};
+use crate::measure::Figures;
 
 /// Connections, and workers behind each.
 pub const SHAPES: &[(usize, usize)] = &[
@@ -105,9 +106,7 @@ pub fn report(rounds: usize, measure: impl Fn(&Item) -> Result<Figures>) -> Resu
     for (work, what) in WORKS {
         let mut points = Vec::new();
         for (connections, each) in SHAPES {
-            if connections + 100 > file_limit()? {
-                let files = connections + 100;
-                eprintln!("{connections} x {each}: left out, it needs `ulimit -n {files}`");
+            if !has_room_for(*connections, &format!("{connections} x {each}")) {
                 continue;
             }
             let name = format!("model {work} {connections} x {each}");

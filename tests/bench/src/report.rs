@@ -83,6 +83,13 @@ impl Results {
             text.pop();
             text += ".\n";
         }
+        let broadcast = self.median("broadcast 512", Who::Ours, |figures| figures.time);
+        let own = |name| Some(self.median(name, Who::Ours, |figures| figures.time)? / broadcast?);
+        if let (Some(barrier), Some(tls)) = (own("barrier 512"), own("broadcast 512, TLS")) {
+            let (barrier, tls) = (shown(barrier), shown(tls));
+            let _ =
+                writeln!(text, "\nOf dp's own broadcast 512: its barrier {barrier}, TLS {tls}.");
+        }
         text
     }
 
