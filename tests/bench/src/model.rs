@@ -86,9 +86,8 @@ fn solved(mut left: [[f64; 3]; 3], mut right: [f64; 3]) -> [f64; 3] {
         right.swap(at, largest);
         for below in at + 1..3 {
             let factor = left[below][at] / left[at][at];
-            for column in at..3 {
-                left[below][column] -= factor * left[at][column];
-            }
+            let above = left[at];
+            left[below].iter_mut().zip(above).for_each(|(left, above)| *left -= factor * above);
             right[below] -= factor * right[at];
         }
     }
