@@ -1,12 +1,14 @@
 //! One connection, from the handshake to its end.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use super::Core;
@@ -18,6 +20,7 @@ use crate::link::{
     Activity, FanLink, Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble,
     write_frames,
 };
+use crate::sync::first;
 use crate::wire::{
     ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Trace, Welcome,
     WireError,
@@ -173,14 +176,16 @@ impl<S: Transport> Admitted<S> {
             }
             told.room.notify_waiters();
         };
-        joined.reason = crate::sync::select! {
-            reason = read_messages(&core, &conn, &mut frames) => reason,
-            reason = keep_alive(&conn.outbox, &activity, heartbeat, &beat) => reason,
-            written = write_frames(write, &conn.outbox, room) => match written {
+        let reading = read_messages(&core, &conn, &mut frames);
+        // However much there is to read, these have their turn, too.
+        let beating = unconstrained(keep_alive(&conn.outbox, &activity, heartbeat, &beat));
+        let writing = unconstrained(async {
+            match write_frames(write, &conn.outbox, room).await {
                 Ok(()) => "closed by the server".to_owned(),
                 Err(error) => crate::error::io_reason(&error),
-            },
-        };
+            }
+        });
+        joined.reason = first([pin!(reading), pin!(beating), pin!(writing)]).await;
         if conn.kicked.load(Ordering::Acquire) {
             joined.reason = super::KICKED.to_owned();
         }

@@ -1,5 +1,6 @@
 //! One connection to a server, from the handshake to its end.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::watch;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior, sleep, timeout, timeout_at};
 
 use super::Shared;
@@ -18,6 +20,7 @@ use crate::link::{
 };
 use crate::logs::{LogQueue, WANTED};
 use crate::proto::handshake::prints;
+use crate::sync::first;
 use crate::wire::{
     ClientMessage, ForwardLogs, Hello, Logs, Preamble, Refused, ServerMessage, Trace, Welcome,
 };
@@ -131,17 +134,36 @@ where
     }
     let _end = End(host, &link);
     let logs = Forwarding::default();
-    crate::sync::select! {
-        result = read_calls(host, &link, &mut frames, &logs) => result,
-        written = write_frames(write, &link, || ()) => match written {
-            Ok(()) => Ok(()),
-            Err(error) => Err(HostError::Lost { reason: crate::error::io_reason(&error) }),
-        },
-        reason = keep_alive(&link, &activity, heartbeat, &beat) => Err(HostError::Lost { reason }),
-        () = watch_deadlines(host, &link) => Ok(()),
-        () = tell_news(host, &link) => Ok(()),
-        () = forward_logs(&logs, &link) => Ok(()),
-    }
+    let reading = read_calls(host, &link, &mut frames, &logs);
+    // However much there is to read, these have their turn, too.
+    let writing = unconstrained(async {
+        let lost = |error| HostError::Lost { reason: crate::error::io_reason(&error) };
+        write_frames(write, &link, || ()).await.map_err(lost)
+    });
+    let beating = unconstrained(async {
+        Err(HostError::Lost { reason: keep_alive(&link, &activity, heartbeat, &beat).await })
+    });
+    let watching = unconstrained(async {
+        watch_deadlines(host, &link).await;
+        Ok(())
+    });
+    let telling = unconstrained(async {
+        tell_news(host, &link).await;
+        Ok(())
+    });
+    let forwarding = unconstrained(async {
+        forward_logs(&logs, &link).await;
+        Ok(())
+    });
+    first([
+        pin!(reading),
+        pin!(writing),
+        pin!(beating),
+        pin!(watching),
+        pin!(telling),
+        pin!(forwarding),
+    ])
+    .await
 }
 
 /// Has the constructor called for every worker that is not there yet, each in its own queue.
@@ -277,7 +299,8 @@ async fn forward_logs(logs: &Forwarding, link: &Uplink) {
             let _ = asked.changed().await;
             continue;
         };
-        crate::sync::select! {
+        tokio::select! {
+            biased;
             _ = asked.changed() => continue,
             () = queue.come.notified() => sleep(LOGS_TOGETHER).await,
         }

@@ -1,6 +1,6 @@
 //! The preamble and the frame: length, kind, body.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 use super::{FRAME_HEAD, PROTOCOL_VERSION};
@@ -130,40 +130,51 @@ pub(crate) fn is_tls(bytes: &[u8]) -> bool {
 
 /// A frame whose body is written by `body`.
 pub(crate) fn frame_with(kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    let mut buffer = vec![0, 0, 0, 0, kind];
-    body(&mut buffer);
-    seal(buffer, 0)
+    let mut buffer = Vec::with_capacity(HEADS);
+    append_frame(&mut buffer, kind, body);
+    buffer.into()
 }
 
+/// The same, behind what is in `buffer`.
+pub(crate) fn append_frame(buffer: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = buffer.len();
+    buffer.extend([0, 0, 0, 0, kind]);
+    body(buffer);
+    seal(&mut buffer[start..], 0);
+}
+
+/// Room for most heads.
+const HEADS: usize = 64;
 /// Up to this length, what is behind a head is cheaper copied than written as a part of its own.
 const SMALL: usize = 1 << 10;
 
 /// A frame of a head, and of the bytes behind it, which are shared and not copied unless they are few.
 pub(crate) fn frame(kind: u8, head: impl FnOnce(&mut Vec<u8>), shared: Bytes) -> [Bytes; 2] {
-    let mut buffer = vec![0, 0, 0, 0, kind];
+    let (copied, shared) = match shared.len() <= SMALL {
+        true => (shared, Bytes::new()),
+        false => (Bytes::new(), shared),
+    };
+    let mut buffer = Vec::with_capacity(HEADS + copied.len());
+    buffer.extend([0, 0, 0, 0, kind]);
     head(&mut buffer);
-    if shared.len() <= SMALL {
-        buffer.extend_from_slice(&shared);
-        return [seal(buffer, 0), Bytes::new()];
-    }
-    [seal(buffer, shared.len()), shared]
+    buffer.extend_from_slice(&copied);
+    seal(&mut buffer, shared.len());
+    [buffer.into(), shared]
 }
 
-/// Fills in the length, which counts the kind and the body.
-fn seal(mut buffer: Vec<u8>, behind: usize) -> Bytes {
-    let length = buffer.len() - (FRAME_HEAD - 1) + behind;
+/// Fills in the length, which counts the kind and the body, of which `behind` bytes are elsewhere.
+fn seal(frame: &mut [u8], behind: usize) {
+    let length = frame.len() - (FRAME_HEAD - 1) + behind;
     // Whoever sends has checked against the other side's limit, which is at most `u32::MAX`.
     let length = u32::try_from(length).unwrap_or(u32::MAX);
-    buffer[..4].copy_from_slice(&length.to_le_bytes());
-    buffer.into()
+    frame[..FRAME_HEAD - 1].copy_from_slice(&length.to_le_bytes());
 }
 
 /// Splits what the length announced into kind and body.
 pub(crate) fn split_kind(mut frame: Bytes) -> Option<(u8, Bytes)> {
-    if frame.is_empty() {
-        return None;
-    }
-    let kind = frame.split_to(1)[0];
+    let kind = *frame.first()?;
+    // In place: another handle of the same memory would cost an allocation.
+    frame.advance(1);
     Some((kind, frame))
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::FRAME_HEAD;
-use super::frame::{frame, frame_with, split_kind};
+use super::frame::{append_frame, frame, frame_with, split_kind};
 use super::logs::{ForwardLogs, Logs};
 use super::trace::Trace;
 use crate::codec::{self, Decoder};
@@ -388,6 +388,11 @@ impl Release {
 }
 
 impl Reply {
+    /// Whether it is cheaper copied than written as a part of its own.
+    pub(crate) fn is_short(&self) -> bool {
+        self.result.as_ref().map_or(0, Bytes::len) <= COPIED
+    }
+
     /// An upper bound of what it takes in a frame.
     pub(crate) fn encoded_len(&self) -> usize {
         // Heads: four integers of at most 10 bytes, and each text's length.
@@ -421,35 +426,44 @@ impl ClientMessage {
     /// The value of a long one is not copied: these are the frames' parts, in order.
     pub(crate) fn replies(replies: &[Reply], max_message: usize) -> Vec<Bytes> {
         let mut frames = Vec::new();
-        let mut rest = replies;
-        while let Some(first) = rest.first() {
-            if let Some(value) = first.result.as_ref().ok().filter(|value| value.len() > COPIED) {
-                let Reply { call, worker, elapsed, .. } = *first;
+        for run in replies.chunk_by(|a, b| a.is_short() && b.is_short()) {
+            if let [Reply { call, worker, elapsed, result: Ok(value) }] = run
+                && !run[0].is_short()
+            {
+                let (call, worker, elapsed) = (*call, *worker, *elapsed);
                 let head = ReplyHead { call, worker, elapsed, status: Status::Value };
                 let head = |body: &mut Vec<u8>| {
                     encode(&head, body);
                     encode(&(value.len() as u64), body);
                 };
                 frames.extend(frame(from_client::REPLIES, head, value.clone()));
-                rest = &rest[1..];
-                continue;
+            } else {
+                let mut encoded = Vec::new();
+                Self::encode_replies(run, max_message, &mut encoded);
+                frames.push(encoded.into());
             }
+        }
+        frames
+    }
+
+    /// The same, all copied behind what is in `buffer`.
+    pub(crate) fn encode_replies(replies: &[Reply], max_message: usize, buffer: &mut Vec<u8>) {
+        let mut rest = replies;
+        while !rest.is_empty() {
             let mut bytes = FRAME_HEAD;
             let fits = rest.iter().take(MAX_ITEMS).take_while(|reply| {
                 bytes += reply.encoded_len();
-                let short = reply.result.as_ref().map_or(0, Bytes::len) <= COPIED;
-                bytes <= max_message && short
+                bytes <= max_message
             });
             let (now, later) = rest.split_at(fits.count().max(1));
             rest = later;
-            frames.push(frame_with(from_client::REPLIES, |body| {
-                body.reserve(bytes.min(max_message));
+            buffer.reserve(bytes.min(max_message));
+            append_frame(buffer, from_client::REPLIES, |body| {
                 for reply in now {
                     encode_reply(reply, body);
                 }
-            }));
+            });
         }
-        frames
     }
 
     pub(crate) fn heartbeat() -> Bytes {
@@ -606,6 +620,20 @@ mod tests {
         Bytes::from(whole).slice(4..)
     }
 
+    /// The replies in each frame of what is written.
+    fn parse_replies(parts: &[Bytes]) -> Vec<Vec<Reply>> {
+        let mut written = Bytes::from(parts.concat());
+        let mut frames = Vec::new();
+        while !written.is_empty() {
+            let length = u32::from_le_bytes(written[..4].try_into().unwrap()) as usize;
+            match ClientMessage::parse(written.split_to(4 + length).slice(4..)) {
+                Ok(ClientMessage::Replies(replies)) => frames.push(replies),
+                other => panic!("{other:?}"),
+            }
+        }
+        frames
+    }
+
     fn reply(worker: u32, result: Result<Bytes, Failure>) -> Reply {
         Reply { call: 7, worker, elapsed: 1_000_000, result }
     }
@@ -639,14 +667,8 @@ mod tests {
     fn replies_are_no_more_in_a_frame_than_the_server_takes() {
         let replies: Vec<Reply> =
             (0..=MAX_ITEMS as u32).map(|worker| reply(worker, Ok(Bytes::new()))).collect();
-        let frames = ClientMessage::replies(&replies, 256 << 20);
-        let parsed =
-            frames.iter().map(|frame| ClientMessage::parse(unframe(std::slice::from_ref(frame))));
-        let counts = parsed.map(|parsed| match parsed {
-            Ok(ClientMessage::Replies(replies)) => replies.len(),
-            other => panic!("{other:?}"),
-        });
-        assert_eq!(counts.collect::<Vec<_>>(), [MAX_ITEMS, 1]);
+        let frames = parse_replies(&ClientMessage::replies(&replies, 256 << 20));
+        assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [MAX_ITEMS, 1]);
     }
 
     #[test]
@@ -670,21 +692,25 @@ mod tests {
             .map(|w| reply(w, Ok(Bytes::from(vec![0; 100]))))
             .chain([reply(10, Err(failed)), reply(11, Err(Failure::Cancelled))])
             .collect();
-        let parse = |frames: Vec<Bytes>| -> Vec<Reply> {
-            frames
-                .into_iter()
-                .flat_map(|frame| match ClientMessage::parse(unframe(&[frame])) {
-                    Ok(ClientMessage::Replies(replies)) => replies,
-                    other => panic!("{other:?}"),
-                })
-                .collect()
-        };
-        let one = ClientMessage::replies(&all, 1 << 20);
-        assert_eq!(one.len(), 1);
-        assert_eq!(parse(one), all);
-        let several = ClientMessage::replies(&all, 400);
-        assert!(several.len() > 1 && several.iter().all(|frame| frame.len() <= 400 + 4));
-        assert_eq!(parse(several), all);
+        let one = parse_replies(&ClientMessage::replies(&all, 1 << 20));
+        assert_eq!(one, [all.clone()]);
+        let several = parse_replies(&ClientMessage::replies(&all, 400));
+        let length = |replies: &[Reply]| ClientMessage::replies(replies, 1 << 20).concat().len();
+        assert!(several.len() > 1 && several.iter().all(|replies| length(replies) <= 400 + 4));
+        assert_eq!(several.concat(), all);
+    }
+
+    #[test]
+    fn a_long_value_is_a_part_of_its_own_between_others() {
+        let long = Bytes::from(vec![7; COPIED + 1]);
+        let short = || Ok(Bytes::from_static(b"short"));
+        let all = [reply(0, short()), reply(1, short()), reply(2, Ok(long.clone()))];
+        let all = [&all[..], &[reply(3, Ok(long.clone())), reply(4, short())]].concat();
+        let parts = ClientMessage::replies(&all, 1 << 20);
+        assert_eq!(parts.iter().filter(|part| part.as_ptr() == long.as_ptr()).count(), 2);
+        let frames = parse_replies(&parts);
+        assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        assert_eq!(frames.concat(), all);
     }
 
     #[test]

@@ -1,34 +1,24 @@
 //! What waits to be written to one connection.
 
+mod sink;
+
 use std::collections::VecDeque;
-use std::fmt;
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
 use std::mem;
-use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
+use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::task::coop;
 
 use crate::sync::lock;
-use crate::wire::{ClientMessage, Reply};
+use crate::wire::Reply;
+use sink::Sink;
 
 /// Replies are announced to the writer at the latest when so many bytes of them wait.
 const REPLIES_AT_ONCE: usize = 64 << 10;
 /// The writer takes no more than about so many bytes at a time: what it has taken cannot be
 /// withdrawn any more.
 const TAKEN_AT_ONCE: usize = 1 << 20;
-/// Up to so many bytes are written by whoever sends them: less than a socket has room for.
-const WRITTEN_NOW: usize = 64 << 10;
-/// How many parts one vectored write names; more are of no use to the kernel.
-const PARTS_AT_ONCE: usize = 64;
-
 /// The queue between those who send, on any thread, and the one writer of a connection.
 ///
 /// It grows with what its own side sends: calls are withdrawn when their callers wait no longer, and
@@ -48,36 +38,6 @@ pub(crate) struct Outbox {
     peer_max_message: usize,
 }
 
-/// Where it goes. Whoever has it locked writes, so that the order is that of the queue.
-struct Sink {
-    write: Box<dyn AsyncWrite + Send + Unpin>,
-    written: Box<dyn Fn() + Send>,
-    /// What was taken from the queue and is not written yet.
-    parts: VecDeque<Bytes>,
-    /// The writer waits for room, or has been asked to: nobody else writes.
-    blocked: bool,
-    /// Somebody else than the writer met this.
-    failed: Option<io::Error>,
-}
-
-impl fmt::Debug for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("blocked", &self.blocked).finish_non_exhaustive()
-    }
-}
-
-/// The connection's direction that is written to is closed when this is dropped.
-#[derive(Debug)]
-pub(super) struct Writing<'a>(&'a Outbox);
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        let sink = lock(&self.0.sink).take();
-        // Without the lock: what is closed is not this one's business.
-        drop(sink);
-    }
-}
-
 /// What there was to take.
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
@@ -85,6 +45,22 @@ enum Taken {
     None,
     /// Nothing, and there will be nothing any more.
     Over,
+}
+
+/// What was taken from the queue and is not written yet: the parts of frames, and behind them replies
+/// of which no frame has been made.
+#[derive(Debug, Default)]
+struct Load {
+    parts: VecDeque<Bytes>,
+    replies: Vec<Reply>,
+    /// What the replies were counted as.
+    reply_bytes: usize,
+}
+
+impl Load {
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.replies.is_empty()
+    }
 }
 
 /// A frame that waits, in its two parts, so that it is taken as a whole.
@@ -300,156 +276,38 @@ impl Outbox {
         self.wake.notified().await;
     }
 
-    /// Takes a good deal of what waits.
-    fn take(&self, into: &mut VecDeque<Bytes>) -> Taken {
-        let (replies, estimated, finished) = {
-            let mut queue = lock(&self.queue);
-            if queue.closed {
-                return Taken::Over;
-            }
-            let mut bytes = 0;
-            while bytes < TAKEN_AT_ONCE
-                && let Some(frame) = queue.frames.pop_front()
-            {
-                bytes += frame.len();
-                into.push_back(frame.head);
-                if !frame.body.is_empty() {
-                    into.push_back(frame.body);
-                }
-            }
-            match queue.frames.is_empty() {
-                true => {
-                    let estimated = mem::take(&mut queue.reply_bytes);
-                    (mem::take(&mut queue.replies), estimated, queue.finished)
-                }
-                // No reply overtakes what was recorded before it.
-                false => (Vec::new(), 0, false),
-            }
-        };
-        if !replies.is_empty() {
-            // Encoded here, outside the lock, so that those who reply do not wait for it.
-            let frames = ClientMessage::replies(&replies, self.peer_max_message);
-            let bytes: usize = frames.iter().map(Bytes::len).sum();
-            self.unwritten.fetch_add(bytes, Ordering::Relaxed);
-            self.unwritten.fetch_sub(estimated, Ordering::Relaxed);
-            into.extend(frames);
+    /// Takes a good deal of what waits into `load`, of which everything was written.
+    fn take(&self, load: &mut Load) -> Taken {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return Taken::Over;
         }
-        match finished {
-            _ if !into.is_empty() => Taken::Some,
+        let mut bytes = 0;
+        while bytes < TAKEN_AT_ONCE
+            && let Some(frame) = queue.frames.pop_front()
+        {
+            bytes += frame.len();
+            load.parts.push_back(frame.head);
+            if !frame.body.is_empty() {
+                load.parts.push_back(frame.body);
+            }
+        }
+        // No reply overtakes what was recorded before it.
+        if queue.frames.is_empty() {
+            load.reply_bytes = mem::take(&mut queue.reply_bytes);
+            mem::swap(&mut queue.replies, &mut load.replies);
+        }
+        match queue.finished && queue.frames.is_empty() {
+            _ if !load.is_empty() => Taken::Some,
             true => Taken::Over,
             false => Taken::None,
         }
     }
 
-    /// From now on what waits can be written to `write`, until what this gives is dropped, and
-    /// `write` with it; `written` is called after each write.
-    pub(super) fn begin_writing(
-        &self,
-        write: impl AsyncWrite + Send + Unpin + 'static,
-        written: impl Fn() + Send + 'static,
-    ) -> Writing<'_> {
-        *lock(&self.sink) = Some(Sink {
-            write: Box::new(write),
-            written: Box::new(written),
-            parts: VecDeque::new(),
-            blocked: false,
-            failed: None,
-        });
-        Writing(self)
-    }
-
-    /// Writes what waits here and now, as far as there is room for it, and unless it is much; the
-    /// writer does the rest, and everything where it is at it already.
-    ///
-    /// Saves the way to another thread where nothing else is about to be sent. Where much is, each
-    /// part would take a write of its own; and whoever sends it is not held up by long ones.
-    pub(crate) fn write_now(&self) {
-        if self.unwritten() <= WRITTEN_NOW
-            && let Ok(mut sink) = self.sink.try_lock()
-            && let Some(sink) = &mut *sink
-            && !sink.blocked
-            && sink.failed.is_none()
-        {
-            // That of the caller's task is for its own work, and too small for a thousand connections.
-            let unbudgeted = coop::unconstrained(poll_fn(|cx| self.poll_sink(sink, cx, 1)));
-            match pin!(unbudgeted).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(ControlFlow::Continue(()))) if self.unwritten() == 0 => return,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => sink.failed = Some(error),
-                Poll::Pending => sink.blocked = true,
-            }
-        }
-        self.wake.notify_one();
-    }
-
-    /// The writer's turn: ready when nothing waits, with a break when nothing will any more.
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<ControlFlow<()>>> {
-        match &mut *lock(&self.sink) {
-            Some(sink) => {
-                sink.failed.take().map_or(Ok(()), Err)?;
-                // Until it is through, it is the one to be told that there is room.
-                sink.blocked = true;
-                let polled = self.poll_sink(sink, cx, usize::MAX);
-                sink.blocked = polled.is_pending();
-                polled
-            }
-            None => Poll::Ready(Ok(ControlFlow::Break(()))),
-        }
-    }
-
-    /// The writer's last turn.
-    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *lock(&self.sink) {
-            Some(sink) => {
-                // Nobody else touches it now.
-                sink.blocked = true;
-                Pin::new(&mut sink.write).poll_shutdown(cx)
-            }
-            None => Poll::Ready(Ok(())),
-        }
-    }
-
-    /// Takes what waits, at most so many times, and writes it.
-    fn poll_sink(
-        &self,
-        sink: &mut Sink,
-        cx: &mut Context<'_>,
-        mut takes: usize,
-    ) -> Poll<io::Result<ControlFlow<()>>> {
-        loop {
-            if sink.parts.is_empty() {
-                let taken = match takes {
-                    0 => Taken::None,
-                    _ => self.take(&mut sink.parts),
-                };
-                takes = takes.saturating_sub(1);
-                match taken {
-                    Taken::Some => {}
-                    Taken::None => {
-                        ready!(Pin::new(&mut sink.write).poll_flush(cx))?;
-                        return Poll::Ready(Ok(ControlFlow::Continue(())));
-                    }
-                    Taken::Over => {
-                        ready!(Pin::new(&mut sink.write).poll_flush(cx))?;
-                        return Poll::Ready(Ok(ControlFlow::Break(())));
-                    }
-                }
-            }
-            let mut slices = [IoSlice::new(&[]); PARTS_AT_ONCE];
-            let mut count = 0;
-            for (slice, part) in slices.iter_mut().zip(&sink.parts) {
-                *slice = IoSlice::new(part);
-                count += 1;
-            }
-            let write = Pin::new(&mut sink.write);
-            let bytes = ready!(write.poll_write_vectored(cx, &slices[..count]))?;
-            if bytes == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            advance(&mut sink.parts, bytes);
-            self.handle_written(bytes);
-            (sink.written)();
-        }
+    /// Replies that were counted as `estimated` bytes are `bytes` bytes.
+    fn handle_encoded(&self, estimated: usize, bytes: usize) {
+        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        self.unwritten.fetch_sub(estimated, Ordering::Relaxed);
     }
 
     /// The writer has written so many bytes.
@@ -459,21 +317,17 @@ impl Outbox {
     }
 }
 
-/// Drops the first `bytes` bytes of `parts`, and parts that are empty.
-fn advance(parts: &mut VecDeque<Bytes>, mut bytes: usize) {
-    while let Some(first) = parts.front_mut() {
-        if first.len() > bytes {
-            first.advance(bytes);
-            return;
-        }
-        bytes -= first.len();
-        parts.pop_front();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the writer takes, with the replies made frames.
+    fn take(outbox: &Outbox) -> (Taken, Vec<Bytes>) {
+        let mut load = Load::default();
+        let taken = outbox.take(&mut load);
+        load.make_frames(outbox);
+        (taken, load.parts.into())
+    }
 
     fn reply(worker: u32) -> Reply {
         Reply { call: 1, worker, elapsed: 0, result: Ok(Bytes::from_static(b"x")) }
@@ -486,9 +340,8 @@ mod tests {
             outbox.push_reply(reply(worker), false);
         }
         outbox.flush();
-        let mut frames = VecDeque::new();
-        assert_eq!(outbox.take(&mut frames), Taken::Some);
-        assert_eq!(frames.len(), 1);
+        let (taken, frames) = take(&outbox);
+        assert_eq!((taken, frames.len()), (Taken::Some, 1));
         assert_eq!(outbox.unwritten(), frames[0].len());
         outbox.handle_written(frames[0].len());
         assert_eq!(outbox.unwritten(), 0);
@@ -511,9 +364,8 @@ mod tests {
         assert_eq!(outbox.withdraw(2, &[0, 2]), [0, 2]);
         assert_eq!(outbox.unwritten(), 13 + 9);
 
-        let mut parts = VecDeque::new();
-        assert_eq!(outbox.take(&mut parts), Taken::Some);
-        assert_eq!(Vec::from(parts).concat(), b"positionsheadarguments");
+        let (taken, parts) = take(&outbox);
+        assert_eq!((taken, &parts.concat()[..]), (Taken::Some, &b"positionsheadarguments"[..]));
         assert_eq!(outbox.withdraw(2, &[0, 1, 2]), Vec::<u32>::new(), "it has been taken");
     }
 
@@ -524,9 +376,7 @@ mod tests {
         let parts = || [Bytes::from_static(b"head"), body.clone()];
         let frame = |slot| CallFrame { targets: Some(CallTargets::One(slot)), parts: parts() };
         outbox.push_call(None, 1, (0..3).map(frame));
-        let mut taken = VecDeque::new();
-        assert_eq!(outbox.take(&mut taken), Taken::Some);
-        assert_eq!(taken, parts());
+        assert_eq!(take(&outbox), (Taken::Some, parts().into()));
         assert_eq!(outbox.withdraw(1, &[0, 1, 2]), [1, 2]);
     }
 
@@ -538,9 +388,9 @@ mod tests {
         outbox.push_reply(reply(0), true);
         let mut lengths = Vec::new();
         for _ in 0..2 {
-            let mut taken = VecDeque::new();
-            assert_eq!(outbox.take(&mut taken), Taken::Some);
-            lengths.push(taken.iter().map(Bytes::len).collect::<Vec<_>>());
+            let (taken, parts) = take(&outbox);
+            assert_eq!(taken, Taken::Some);
+            lengths.push(parts.iter().map(Bytes::len).collect::<Vec<_>>());
         }
         assert_eq!(lengths[0], [TAKEN_AT_ONCE]);
         assert!(lengths[1][0] == TAKEN_AT_ONCE && lengths[1][1] < 100, "{lengths:?}");
@@ -552,10 +402,9 @@ mod tests {
         outbox.push([Bytes::from_static(b"last")]);
         outbox.finish();
         assert!(!outbox.push([Bytes::from_static(b"too late")]));
-        let mut frames = VecDeque::new();
-        assert_eq!(outbox.take(&mut frames), Taken::Some);
-        assert_eq!(frames.len(), 1);
-        assert_eq!(outbox.take(&mut VecDeque::new()), Taken::Over);
+        let (taken, frames) = take(&outbox);
+        assert_eq!((taken, frames.len()), (Taken::Some, 1));
+        assert_eq!(take(&outbox).0, Taken::Over);
     }
 
     #[test]
@@ -565,44 +414,6 @@ mod tests {
         outbox.close();
         assert!(!outbox.push([Bytes::from_static(b"b")]));
         outbox.push_reply(reply(0), true);
-        assert_eq!(outbox.take(&mut VecDeque::new()), Taken::Over);
-    }
-
-    #[tokio::test]
-    async fn who_sends_writes_what_there_is_room_for_and_the_writer_the_rest() {
-        let outbox = Outbox::new(1 << 20);
-        let (mut read, write) = tokio::io::duplex(100);
-        let frame = |length: usize| CallFrame {
-            targets: Some(CallTargets::One(0)),
-            parts: [Bytes::from(vec![1; length]), Bytes::new()],
-        };
-        let writer = crate::link::write_frames(write, &outbox, || ());
-        tokio::pin!(writer);
-        assert!(futures_util::poll!(&mut writer).is_pending());
-        outbox.push_call(None, 1, [frame(60)]);
-        outbox.write_now();
-        assert_eq!(outbox.unwritten(), 0);
-        outbox.push_call(None, 2, [frame(60)]);
-        outbox.write_now();
-        assert_eq!(outbox.unwritten(), 20);
-        // There is somebody before it.
-        outbox.push_call(None, 3, [frame(50)]);
-        outbox.write_now();
-        assert_eq!(outbox.unwritten(), 70);
-        let mut got = [0; 170];
-        tokio::select! {
-            result = &mut writer => panic!("the writer ended: {result:?}"),
-            result = tokio::io::AsyncReadExt::read_exact(&mut read, &mut got) => {
-                result.unwrap();
-            }
-        }
-        assert_eq!(outbox.unwritten(), 0);
-        outbox.push_call(None, 4, [frame(60)]);
-        outbox.write_now();
-        assert_eq!(outbox.unwritten(), 0, "the way is free again");
-        // Much is left to the writer.
-        outbox.push_call(None, 5, [frame(WRITTEN_NOW + 1)]);
-        outbox.write_now();
-        assert_eq!(outbox.unwritten(), WRITTEN_NOW + 1);
+        assert_eq!(take(&outbox).0, Taken::Over);
     }
 }
