@@ -6,6 +6,7 @@
 //! type is `Vec<u8>` or `Bytes`.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::mem;
 
 use bincode::config::{Configuration, standard};
@@ -66,6 +67,28 @@ pub(crate) fn encode_value<T: Serialize + 'static>(
     } else {
         encode(value, buffer)
     }
+}
+
+/// Up to this length an encoded value is copied to memory of just its length.
+const COPIED: usize = 4 << 10;
+
+thread_local! {
+    /// Where values are encoded: most are far shorter than the memory that growing buffers would take.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A value, as one block where `T` is `Vec<u8>` or `Bytes`.
+pub(crate) fn encoded<T: Serialize + 'static>(value: &T) -> Result<Bytes, CodecError> {
+    // Taken, and not borrowed: a value may encode others in order to encode itself.
+    let mut buffer = SCRATCH.take();
+    buffer.clear();
+    encode_value(value, &mut buffer)?;
+    if buffer.len() > COPIED {
+        return Ok(buffer.into());
+    }
+    let encoded = Bytes::copy_from_slice(&buffer);
+    SCRATCH.set(buffer);
+    Ok(encoded)
 }
 
 /// Takes values one after another from the front of a message.

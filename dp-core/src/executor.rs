@@ -6,7 +6,7 @@
 //! takes its place, up to a bound. In these threads tokio's context is entered: methods spawn
 //! tasks, sleep and use sockets as anywhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -112,10 +112,14 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Arc<dyn Job>>,
-    running: HashMap<u64, RunningJob>,
-    next_run: u64,
+    /// What each thread runs, by the thread's place; places of threads that have ended are taken again.
+    running: Vec<Option<RunningJob>>,
+    /// Places that no thread has.
+    free: Vec<usize>,
     threads: usize,
     idle: usize,
+    /// So many of those that are idle have been woken, and are about to look at the queue.
+    woken: usize,
     blocked: usize,
     monitor: Monitor,
     closed: bool,
@@ -165,11 +169,7 @@ impl Executor {
             return;
         }
         state.queue.push_back(job);
-        if state.idle > 0 {
-            self.0.work.notify_one();
-        } else if state.threads - state.blocked < self.0.parallelism {
-            self.0.spawn(&mut state);
-        }
+        self.0.summon(&mut state);
         self.0.watch(&mut state);
     }
 }
@@ -246,36 +246,58 @@ impl Shared {
         }
     }
 
+    /// Sees to it that somebody takes what is queued.
+    ///
+    /// One thread is woken at a time, and wakes the next if it finds more than it takes: jobs that come
+    /// one after another, and take less than waking a thread does, are all for the first.
+    fn summon(self: &Arc<Self>, state: &mut State) {
+        if state.woken > 0 {
+            return;
+        }
+        if state.idle > 0 {
+            state.woken = 1;
+            self.work.notify_one();
+        } else if state.threads - state.blocked < self.parallelism {
+            self.spawn(state);
+        }
+    }
+
     fn work(self: Arc<Self>) {
         let _context = self.runtime.enter();
         let mut state = lock(&self.state);
+        let place = state.free.pop().unwrap_or(state.running.len());
+        if place == state.running.len() {
+            state.running.push(None);
+        }
+        let mut ended = None;
         loop {
             if let Some(job) = state.queue.pop_front() {
-                let run = state.next_run;
-                state.next_run += 1;
+                if !state.queue.is_empty() {
+                    self.summon(&mut state);
+                }
                 let since = Instant::now();
-                state
-                    .running
-                    .insert(run, RunningJob { job: job.clone(), since, blocked: false, told: 0 });
+                state.running[place] =
+                    Some(RunningJob { job: job.clone(), since, blocked: false, told: 0 });
                 drop(state);
+                drop(ended.take());
                 // Jobs catch what user code throws; this keeps the count right even if one did not.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = lock(&self.state);
-                let ended = state.running.remove(&run);
-                let stood_in_for = ended.as_ref().is_some_and(|running| running.blocked);
-                if stood_in_for {
+                ended = state.running[place].take();
+                if ended.as_ref().is_some_and(|running| running.blocked) {
                     state.blocked -= 1;
+                    // Threads that stood in for this one may now be too many.
+                    let too_many = state.threads - state.blocked > self.parallelism;
+                    if too_many && state.queue.is_empty() {
+                        break;
+                    }
                 }
+            } else if ended.is_some() {
                 drop(state);
                 // Without the lock: this may be the last handle of the job, and of all that it
                 // holds, the user's worker and this executor among it.
-                drop(ended);
+                drop(ended.take());
                 state = lock(&self.state);
-                // Threads that stood in for this one may now be too many.
-                let too_many = state.threads - state.blocked > self.parallelism;
-                if stood_in_for && too_many && state.queue.is_empty() {
-                    break;
-                }
             } else if state.closed {
                 break;
             } else {
@@ -284,18 +306,22 @@ impl Shared {
                     self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
                 state = woken;
                 state.idle -= 1;
+                state.woken = 0;
                 if timeout.timed_out() && state.queue.is_empty() {
                     break;
                 }
             }
         }
+        state.free.push(place);
         state.threads -= 1;
+        drop(state);
+        drop(ended);
     }
 
     fn monitor(self: Arc<Self>) {
         let mut state = lock(&self.state);
         while !state.closed {
-            let watched = state.running.values().any(|running| running.told < TOLD);
+            let watched = state.running.iter().flatten().any(|running| running.told < TOLD);
             if !watched && state.queue.is_empty() {
                 state.monitor = Monitor::Parked;
                 state = self.park(state);
@@ -337,7 +363,7 @@ impl Shared {
 impl State {
     fn mark_blocked(&mut self) -> Vec<Arc<dyn Job>> {
         let mut stalled = Vec::new();
-        for running in self.running.values_mut() {
+        for running in self.running.iter_mut().flatten() {
             if running.told < TOLD && running.since.elapsed() >= STALL {
                 self.blocked += usize::from(!running.blocked);
                 running.blocked = true;

@@ -84,6 +84,7 @@ mod limits;
 mod link;
 mod logs;
 mod map;
+mod memory;
 mod metrics;
 #[cfg(feature = "net")]
 pub mod net;

@@ -241,9 +241,8 @@ pub fn call_server<W: DistributedWorker, T: Value>(
 /// # Errors
 /// When it can't be encoded.
 pub fn reply<T: Value>(value: T) -> Result<Reply, Failure> {
-    let mut buffer = Vec::new();
-    match codec::encode_value(&value, &mut buffer) {
-        Ok(()) => Ok(Reply(buffer.into())),
+    match codec::encoded(&value) {
+        Ok(encoded) => Ok(Reply(encoded)),
         Err(error) => {
             let message = format!("the value could not be encoded: {error}");
             Err(Failure(wire::Failure::Failed { message, chain: Vec::new() }))

@@ -125,7 +125,7 @@ impl Conn {
         indexes: &[u32],
         call: u64,
         answers: usize,
-        frames: Vec<CallFrame>,
+        frames: impl IntoIterator<Item = CallFrame>,
     ) -> bool {
         let mut told = lock(&self.told);
         let positions = (*told != epoch && !indexes.is_empty()).then(|| {

@@ -50,10 +50,12 @@ impl Core {
                 let mut shared = None;
                 let sent = self.send_around(&call, request, roster, &mut shared);
                 let left = |part: &&Part| sent.binary_search(&part.conn.key).is_err();
+                let mut members = Vec::new();
                 for part in roster.parts.iter().filter(left) {
                     let to = (roster.epoch, &*part.indexes, &*part.conn);
-                    let members = |position: usize| (position, roster.members[position].slot);
-                    let members: Vec<_> = part.positions().map(members).collect();
+                    let member = |position: usize| (position, roster.members[position].slot);
+                    members.clear();
+                    members.extend(part.positions().map(member));
                     self.send_to(to, &call, request, &members, &mut shared);
                 }
             }
@@ -157,8 +159,7 @@ impl Core {
             Ok(CallFrame { targets: (!reset).then_some(whom), parts })
         };
         let mut not_sent: Vec<(Vec<usize>, CallError)> = Vec::new();
-        let mut frames = Vec::new();
-        match &request.payload {
+        let pushed = match &request.payload {
             Payload::Same(method) => {
                 let targets = match members.len() == conn.workers.len() {
                     true => Targets::All,
@@ -169,11 +170,15 @@ impl Core {
                     members => CallTargets::All(members.len()),
                 };
                 match frame(method, targets, whom) {
-                    Ok(frame) => frames.push(frame),
-                    Err(error) => not_sent.push((positions().collect(), error)),
+                    Ok(frame) => conn.send_call(epoch, indexes, call.id, members.len(), [frame]),
+                    Err(error) => {
+                        not_sent.push((positions().collect(), error));
+                        true
+                    }
                 }
             }
             Payload::Each(methods) => {
+                let mut frames = Vec::new();
                 for (position, slot) in members {
                     let targets = Targets::Some(vec![*slot]);
                     match frame(&methods[*position], targets, CallTargets::One(*slot)) {
@@ -181,9 +186,10 @@ impl Core {
                         Err(error) => not_sent.push((vec![*position], error)),
                     }
                 }
+                frames.is_empty() || conn.send_call(epoch, indexes, call.id, members.len(), frames)
             }
-        }
-        if !frames.is_empty() && !conn.send_call(epoch, indexes, call.id, members.len(), frames) {
+        };
+        if !pushed {
             let reason = format!("client {} is gone", conn.client);
             not_sent.push((positions().collect(), CallError::NotSent { reason }));
         }

@@ -29,7 +29,7 @@ fn hot_dispatch(host: &Arc<Shared<Hot>>, link: &Arc<Uplink>, call: u64) {
     let (timed, timeout, targets) = (false, None, Targets::All);
     let head = CallHead { call, method: 0, timed, timeout, targets };
     let mut ready = Vec::new();
-    host.handle_call(link, (&head, None), &Bytes::from_static(&[3, 1, 2, 3]), &mut ready);
+    host.handle_call(link, (&head, None), Bytes::from_static(&[3, 1, 2, 3]), &mut ready);
     for slot in ready {
         slot.pump(host, link, &mut Instant::now());
     }

@@ -217,7 +217,7 @@ impl<W: DistributedWorker> Shared<W> {
         self: &Arc<Self>,
         link: &Arc<Uplink>,
         (head, from): (&CallHead, Option<TraceContext>),
-        arguments: &Bytes,
+        mut arguments: Bytes,
         ready: &mut Vec<Arc<Slot<W>>>,
     ) {
         let refuse = |slot: &Slot<W>, reason: String| {
@@ -227,7 +227,7 @@ impl<W: DistributedWorker> Shared<W> {
         };
         let exclusive = match head.method {
             system::RESET_RESULTS | system::ACKNOWLEDGE | system::RESULTS | system::METRICS => {
-                return self.handle_record_call(link, head, arguments);
+                return self.handle_record_call(link, head, &arguments);
             }
             system::SYNCHRO => true,
             method => match self.contract.methods.get(usize::from(method)) {
@@ -262,7 +262,8 @@ impl<W: DistributedWorker> Shared<W> {
             from: from.map(Box::new),
             _held: Held::new(&self.held, arguments.len()),
         });
-        for slot in self.targets(&head.targets) {
+        let mut targets = self.targets(&head.targets).peekable();
+        while let Some(slot) = targets.next() {
             // Before it is in the queue, where a thread may start it, and end it, at once.
             if let Some(deadline) = deadline {
                 let key = (link.number(), head.call, slot.index);
@@ -270,6 +271,11 @@ impl<W: DistributedWorker> Shared<W> {
                     self.earlier.notify_one();
                 }
             }
+            let arguments = match targets.peek() {
+                Some(_) => arguments.clone(),
+                // The only handle goes to the only worker: then a block can become its value as it is.
+                None => std::mem::take(&mut arguments),
+            };
             if !slot.enqueue(&call, arguments, self.limits.max_queue) {
                 call.forget_deadline(self, slot.index);
                 let (id, max) = (slot.info(), self.limits.max_queue);
@@ -379,16 +385,13 @@ impl<W: DistributedWorker> Shared<W> {
     }
 
     /// The addressed workers; a number beyond them addresses nobody.
-    fn targets<'a>(
-        &'a self,
-        targets: &'a Targets,
-    ) -> Box<dyn Iterator<Item = &'a Arc<Slot<W>>> + 'a> {
-        match targets {
-            Targets::All => Box::new(self.slots.iter()),
-            Targets::Some(slots) => {
-                Box::new(slots.iter().filter_map(|slot| self.slots.get(*slot as usize)))
-            }
-        }
+    fn targets<'a>(&'a self, targets: &'a Targets) -> impl Iterator<Item = &'a Arc<Slot<W>>> {
+        let (all, some): (&[_], &[_]) = match targets {
+            Targets::All => (&self.slots, &[]),
+            Targets::Some(slots) => (&[], slots),
+        };
+        let some = some.iter().filter_map(|slot| self.slots.get(*slot as usize));
+        all.iter().chain(some)
     }
 }
 

@@ -171,7 +171,7 @@ fn build_workers<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc<Uplink>
     let (call, mut to_build) = (Arc::new(Call::build(link)), Vec::new());
     for slot in &host.slots {
         let built = slot.built.load(std::sync::atomic::Ordering::Acquire);
-        if !built && slot.enqueue(&call, &Bytes::new(), usize::MAX) {
+        if !built && slot.enqueue(&call, Bytes::new(), usize::MAX) {
             to_build.push(slot.clone());
         }
     }
@@ -244,7 +244,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
         match ServerMessage::parse(frame).map_err(|error| lost(error.into()))? {
             ServerMessage::Call(head, arguments) => {
                 let from = traced.take().and_then(|trace| trace.of(head.call));
-                host.handle_call(link, (&head, from), &arguments, &mut ready);
+                host.handle_call(link, (&head, from), arguments, &mut ready);
             }
             ServerMessage::Cancel(cancel) => host.handle_cancel(link, &cancel),
             ServerMessage::Positions(positions) => host.handle_positions(&positions),

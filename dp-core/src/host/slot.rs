@@ -88,12 +88,12 @@ impl<W: DistributedWorker> Slot<W> {
     }
 
     /// Puts a call at the end of the queue; `false` if there are `max` already.
-    pub(super) fn enqueue(&self, call: &Arc<Call>, arguments: &Bytes, max: usize) -> bool {
+    pub(super) fn enqueue(&self, call: &Arc<Call>, arguments: Bytes, max: usize) -> bool {
         let mut queue = lock(&self.queue);
         if queue.waiting.len() >= max {
             return false;
         }
-        let (call, arguments, info) = (call.clone(), arguments.clone(), queue.info.clone());
+        let (call, info) = (call.clone(), queue.info.clone());
         queue.waiting.push_back(Waiting { call, arguments, info });
         true
     }

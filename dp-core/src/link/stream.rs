@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Outbox;
 use crate::error::io_reason;
+use crate::memory;
 use crate::wire::{Preamble, PreambleError, WireError, is_tls};
 
 /// How many bytes the length before a frame has.
@@ -120,6 +121,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         let length = usize::try_from(size).ok().filter(|length| *length <= limit);
         let length = length.ok_or(LinkError::FrameTooLong { size, limit, setting })?;
         if self.buffer.len() < LENGTH + length {
+            memory::expect(length);
             self.buffer.reserve(LENGTH + length - self.buffer.len());
             return Ok(None);
         }

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 use super::{FRAME_HEAD, PROTOCOL_VERSION};
-use crate::codec;
+use crate::{codec, memory};
 
 /// Eight bytes that both sides send first, so that a stranger is known by its first bytes, and an
 /// older or newer dp by its version.
@@ -150,6 +150,7 @@ const SMALL: usize = 1 << 10;
 
 /// A frame of a head, and of the bytes behind it, which are shared and not copied unless they are few.
 pub(crate) fn frame(kind: u8, head: impl FnOnce(&mut Vec<u8>), shared: Bytes) -> [Bytes; 2] {
+    memory::expect(shared.len());
     let (copied, shared) = match shared.len() <= SMALL {
         true => (shared, Bytes::new()),
         false => (Bytes::new(), shared),

@@ -173,7 +173,11 @@ impl Sink {
             count += 1;
         }
         let write = Pin::new(&mut self.write);
-        let bytes = ready!(write.poll_write_vectored(cx, &slices[..count]))?;
+        let bytes = match &slices[..count] {
+            // Cheaper than a vector of one.
+            [one] => ready!(write.poll_write(cx, one))?,
+            several => ready!(write.poll_write_vectored(cx, several))?,
+        };
         self.load.advance(bytes);
         Poll::Ready(Ok(bytes))
     }
