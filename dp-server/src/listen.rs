@@ -433,7 +433,8 @@ async fn serve<W: DistributedWorker>(
         door.fleet.admit(stream, &who).await.map_err(|error| error.to_string())
     };
     let within = door.bounds.handshake_timeout;
-    let admitted = timeout(within, admitting)
+    // What it needs is more than all that a client needs once it is in, of whom there may be thousands.
+    let admitted = timeout(within, Box::pin(admitting))
         .await
         .unwrap_or_else(|_| Err(format!("no handshake within {within:?} (handshake_timeout)")));
     drop(handshake);

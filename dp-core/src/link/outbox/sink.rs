@@ -166,17 +166,19 @@ impl Sink {
     }
 
     fn poll_parts(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); PARTS_AT_ONCE];
-        let mut count = 0;
-        for (slice, part) in slices.iter_mut().zip(&self.load.parts) {
-            *slice = IoSlice::new(part);
-            count += 1;
-        }
         let write = Pin::new(&mut self.write);
-        let bytes = match &slices[..count] {
+        let bytes = match self.load.parts.as_slices() {
             // Cheaper than a vector of one.
-            [one] => ready!(write.poll_write(cx, one))?,
-            several => ready!(write.poll_write_vectored(cx, several))?,
+            ([one], []) => ready!(write.poll_write(cx, one))?,
+            _ => {
+                let mut slices = [IoSlice::new(&[]); PARTS_AT_ONCE];
+                let mut count = 0;
+                for (slice, part) in slices.iter_mut().zip(&self.load.parts) {
+                    *slice = IoSlice::new(part);
+                    count += 1;
+                }
+                ready!(write.poll_write_vectored(cx, &slices[..count]))?
+            }
         };
         self.load.advance(bytes);
         Poll::Ready(Ok(bytes))
