@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
-use tracing::Span;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span};
 
 /// Who a call comes from, as the W3C's Trace Context has it: the trace, and the span in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,11 @@ pub struct Traced {
 }
 
 impl Traced {
+    /// Whether somebody may look at spans of calls: it costs less to ask than to make one in vain.
+    pub(crate) fn is_wanted() -> bool {
+        Level::DEBUG <= LevelFilter::current()
+    }
+
     /// A span that has just been made, with an empty field `trace_id`; `None` where nobody looks at it.
     /// `name` says what it is about.
     pub fn begin(span: Span, name: impl FnOnce() -> String, parent: Parent) -> Option<Self> {

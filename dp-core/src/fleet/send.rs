@@ -69,7 +69,7 @@ impl Core {
             Payload::Same(call) => call.method,
             Payload::Each(calls) => calls.first()?.method,
         };
-        if system::is_system(method) {
+        if system::is_system(method) || !Traced::is_wanted() {
             return None;
         }
         let span = tracing::debug_span!(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
+use super::slot::Pace;
 use super::uplink::Uplink;
 use super::{Host, Shared};
 use crate::distributed_worker;
@@ -31,7 +31,7 @@ fn hot_dispatch(host: &Arc<Shared<Hot>>, link: &Arc<Uplink>, call: u64) {
     let mut ready = Vec::new();
     host.handle_call(link, (&head, None), Bytes::from_static(&[3, 1, 2, 3]), &mut ready);
     for slot in ready {
-        slot.pump(host, link, &mut Instant::now());
+        slot.pump(host, link, &mut Pace::new());
     }
 }
 

@@ -81,6 +81,14 @@ impl<W: DistributedWorker> Invocation<W> {
         self.argument()
     }
 
+    /// Takes the next argument, a block of bytes, which is lent to the method where it lies.
+    ///
+    /// # Errors
+    /// When it does not decode: then the method must not be called.
+    pub fn bytes(&mut self) -> Result<Bytes, Failure> {
+        self.arguments.bytes().map_err(Failure::arguments)
+    }
+
     /// Checks that there are no more arguments.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use call::{Call, Held};
 pub use invocation::{Invocation, Invoked};
 pub use serve::HostError;
-use slot::Slot;
+use slot::{Pace, Slot};
 use task::Ended;
 use uplink::Uplink;
 
@@ -406,15 +406,15 @@ struct Batch<W: DistributedWorker> {
 
 impl<W: DistributedWorker> Job for Batch<W> {
     fn run(self: Arc<Self>) {
-        let began = Instant::now();
-        let mut now = began;
+        let mut pace = Pace::new();
+        let until = pace.now + STALL;
         loop {
             let next = self.cursor.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = self.slots.get(next) else { break };
-            if slot.pump(&self.host, &self.link, &mut now) {
+            if slot.pump(&self.host, &self.link, &mut pace) {
                 self.host.start(&self.link, vec![slot.clone()]);
             }
-            if now - began >= STALL {
+            if pace.now >= until {
                 // A job is noticed as blocked once: what comes next is a new one.
                 if next + 1 < self.slots.len() {
                     self.host.executor.push(self.clone());

@@ -37,6 +37,20 @@ pub(super) struct Slot<W: DistributedWorker> {
     queue: Mutex<Queue<W>>,
 }
 
+/// What a thread that starts calls knows from one to the next.
+pub(super) struct Pace<W: DistributedWorker> {
+    /// The time, as of the end of the last one: clocks are read as often as needed, and no more.
+    pub(super) now: Instant,
+    /// One that has ended.
+    spare: Option<Arc<Task<W>>>,
+}
+
+impl<W: DistributedWorker> Pace<W> {
+    pub(super) fn new() -> Self {
+        Self { now: Instant::now(), spare: None }
+    }
+}
+
 struct Queue<W: DistributedWorker> {
     /// The worker as calls that come now mean it.
     info: WorkerInfo,
@@ -101,29 +115,27 @@ impl<W: DistributedWorker> Slot<W> {
     /// Starts what may start, on a thread of the executor. Whether to go on in a new job: this one
     /// has run for so long that nobody would notice if it blocked now.
     ///
-    /// Whoever calls this flushes `link` behind it; answers that go elsewhere leave at once. `now` is
-    /// kept as the time goes by: clocks are read as often as needed, and no more.
+    /// Whoever calls this flushes `link` behind it; answers that go elsewhere leave at once.
     pub(super) fn pump(
         self: &Arc<Self>,
         host: &Arc<Shared<W>>,
         link: &Arc<Uplink>,
-        now: &mut Instant,
+        pace: &mut Pace<W>,
     ) -> bool {
-        let began = *now;
+        let until = pace.now + STALL;
         let mut queue = lock(&self.queue);
         loop {
-            let Some((start, waiting)) = queue.next_start(self.built.load(Ordering::Acquire), *now)
-            else {
-                return false;
-            };
-            let task = Task::new(host, self, waiting, *now);
+            let built = self.built.load(Ordering::Acquire);
+            let Some((start, waiting)) = queue.next_start(built, pace.now) else { return false };
+            let task = Task::new(host, self, waiting, pace.now, pace.spare.take());
             queue.running.push(task.clone());
             drop(queue);
             let ended = task.start(!task.call().came_over(link));
-            *now = ended.unwrap_or_else(Instant::now);
+            pace.now = ended.unwrap_or_else(Instant::now);
             queue = lock(&self.queue);
             if ended.is_some() {
                 queue.handle_end(&task);
+                pace.spare = Some(task);
             }
             match queue.starting {
                 Some((current, _)) if current == start => queue.starting = None,
@@ -131,7 +143,7 @@ impl<W: DistributedWorker> Slot<W> {
                 // taken.
                 _ => return ended.is_some() && queue.is_left_waiting(),
             }
-            if *now - began >= STALL {
+            if pace.now >= until {
                 return true;
             }
         }

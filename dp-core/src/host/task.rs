@@ -74,14 +74,21 @@ enum Stage {
 }
 
 impl<W: DistributedWorker> Task<W> {
-    /// Whoever makes it starts it.
+    /// Whoever makes it starts it. It takes the memory of `spare`, one that has ended, unless somebody
+    /// still has hold of that: of a batch of calls that end at once, each but the first costs none.
     pub(super) fn new(
         host: &Arc<Shared<W>>,
         slot: &Arc<Slot<W>>,
         Waiting { call, arguments, info }: Waiting,
         now: Instant,
+        mut spare: Option<Arc<Self>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let kept = spare.as_mut().and_then(Arc::get_mut);
+        let cancel = kept.and_then(|spare| {
+            let unused = Arc::get_mut(&mut spare.cancel)?;
+            (!unused.is_cancelled()).then(|| spare.cancel.clone())
+        });
+        let task = Self {
             host: host.clone(),
             slot: slot.clone(),
             call,
@@ -91,8 +98,15 @@ impl<W: DistributedWorker> Task<W> {
             ended: AtomicU8::new(0),
             left_alone: AtomicBool::new(false),
             stage: Mutex::new(Stage::Waiting(arguments)),
-            cancel: Arc::default(),
-        })
+            cancel: cancel.unwrap_or_default(),
+        };
+        if let Some(mut spare) = spare
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = task;
+            return spare;
+        }
+        Arc::new(task)
     }
 
     pub(super) fn call(&self) -> &Call {
@@ -227,6 +241,9 @@ impl<W: DistributedWorker> Task<W> {
     }
 
     fn traced(&self) -> Option<Traced> {
+        if !Traced::is_wanted() {
+            return None;
+        }
         let name = || {
             let method = self.host.contract.methods.get(usize::from(self.call.method));
             format!("{} on {}", method.map_or("call", |method| method.name), self.info.id())

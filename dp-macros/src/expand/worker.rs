@@ -196,7 +196,11 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
         let local = hygienic(&format!("argument{index}"), span);
         let (ty, read, lent) = match passing {
             Passing::Text => (quote!(::std::string::String), "argument", true),
-            Passing::Bytes => (quote!(::std::vec::Vec<::core::primitive::u8>), "argument", true),
+            Passing::Bytes => {
+                decode.push(quote_spanned!(span=> let #local = #call.bytes()?;));
+                names.push(quote!(&#local));
+                continue;
+            }
             Passing::Slice(ty) => (checked(worker, ty, "CanBeArgument"), "slice", true),
             Passing::Lent(ty) => (checked(worker, ty, "CanBeArgument"), "argument", true),
             Passing::Owned(ty) => (checked(worker, ty, "CanBeArgument"), "argument", false),
