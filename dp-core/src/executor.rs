@@ -118,8 +118,8 @@ struct State {
     free: Vec<usize>,
     threads: usize,
     idle: usize,
-    /// So many of those that are idle have been woken, and are about to look at the queue.
-    woken: usize,
+    /// One of those that are idle has been woken, and is about to look at the queue.
+    woken: bool,
     blocked: usize,
     monitor: Monitor,
     closed: bool,
@@ -169,8 +169,16 @@ impl Executor {
             return;
         }
         state.queue.push_back(job);
-        self.0.summon(&mut state);
-        self.0.watch(&mut state);
+        let woken = self.0.summon(&mut state);
+        let watching = self.0.watch(&mut state);
+        // Without the lock: who wakes up needs it at once.
+        drop(state);
+        if woken {
+            self.0.work.notify_one();
+        }
+        if watching {
+            self.0.monitor.notify_one();
+        }
     }
 }
 
@@ -228,13 +236,14 @@ impl Shared {
         }
     }
 
-    /// Sees to it that the monitor looks at what is running.
-    fn watch(self: &Arc<Self>, state: &mut State) {
+    /// Sees to it that the monitor looks at what is running. Whether the caller has to wake it, once
+    /// `state` is unlocked.
+    fn watch(self: &Arc<Self>, state: &mut State) -> bool {
         match state.monitor {
-            Monitor::Watching => {}
+            Monitor::Watching => false,
             Monitor::Parked => {
                 state.monitor = Monitor::Watching;
-                self.monitor.notify_one();
+                true
             }
             Monitor::None => {
                 let shared = self.clone();
@@ -242,24 +251,25 @@ impl Shared {
                 if thread::Builder::new().name(name).spawn(move || shared.monitor()).is_ok() {
                     state.monitor = Monitor::Watching;
                 }
+                false
             }
         }
     }
 
-    /// Sees to it that somebody takes what is queued.
+    /// Sees to it that somebody takes what is queued. Whether the caller has to wake a thread, once
+    /// `state` is unlocked.
     ///
     /// One thread is woken at a time, and wakes the next if it finds more than it takes: jobs that come
     /// one after another, and take less than waking a thread does, are all for the first.
-    fn summon(self: &Arc<Self>, state: &mut State) {
-        if state.woken > 0 {
-            return;
+    fn summon(self: &Arc<Self>, state: &mut State) -> bool {
+        if state.woken {
+            return false;
         }
-        if state.idle > 0 {
-            state.woken = 1;
-            self.work.notify_one();
-        } else if state.threads - state.blocked < self.parallelism {
+        state.woken = state.idle > 0;
+        if !state.woken && state.threads - state.blocked < self.parallelism {
             self.spawn(state);
         }
+        state.woken
     }
 
     fn work(self: Arc<Self>) {
@@ -272,13 +282,14 @@ impl Shared {
         let mut ended = None;
         loop {
             if let Some(job) = state.queue.pop_front() {
-                if !state.queue.is_empty() {
-                    self.summon(&mut state);
-                }
+                let woken = !state.queue.is_empty() && self.summon(&mut state);
                 let since = Instant::now();
                 state.running[place] =
                     Some(RunningJob { job: job.clone(), since, blocked: false, told: 0 });
                 drop(state);
+                if woken {
+                    self.work.notify_one();
+                }
                 drop(ended.take());
                 // Jobs catch what user code throws; this keeps the count right even if one did not.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
@@ -306,7 +317,7 @@ impl Shared {
                     self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
                 state = woken;
                 state.idle -= 1;
-                state.woken = 0;
+                state.woken = false;
                 if timeout.timed_out() && state.queue.is_empty() {
                     break;
                 }
