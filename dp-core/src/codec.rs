@@ -77,18 +77,77 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A value, as one block where `T` is `Vec<u8>` or `Bytes`.
-pub(crate) fn encoded<T: Serialize + 'static>(value: &T) -> Result<Bytes, CodecError> {
+/// Encoded values: `start`, and behind it `block`, which is the last one's own memory where that is a
+/// long block of bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    pub(crate) start: Bytes,
+    pub(crate) block: Bytes,
+}
+
+impl Encoded {
+    pub(crate) fn len(&self) -> usize {
+        self.start.len() + self.block.len()
+    }
+
+    /// All of it, in one.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.block.is_empty() {
+            true => self.start,
+            false => [self.start, self.block].concat().into(),
+        }
+    }
+}
+
+impl From<Bytes> for Encoded {
+    fn from(start: Bytes) -> Self {
+        Self { start, block: Bytes::new() }
+    }
+}
+
+/// The value itself, if it is a block of bytes that is cheaper shared than copied.
+pub(crate) fn as_block<T: 'static>(value: T) -> Result<Bytes, T> {
+    let mut slot = Some(value);
+    let any: &mut dyn Any = &mut slot;
+    let block = if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>() {
+        bytes.take_if(|bytes| bytes.len() > COPIED).map(Bytes::from)
+    } else if let Some(bytes) = any.downcast_mut::<Option<Bytes>>() {
+        bytes.take_if(|bytes| bytes.len() > COPIED)
+    } else {
+        None
+    };
+    match (block, slot) {
+        (None, Some(value)) => Err(value),
+        (block, _) => Ok(block.unwrap_or_default()),
+    }
+}
+
+/// What stands before a block of so many bytes.
+pub(crate) fn encode_length(length: usize, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+    encode(&(length as u64), buffer)
+}
+
+/// A value, encoded.
+pub(crate) fn encoded<T: Serialize + 'static>(value: T) -> Result<Encoded, CodecError> {
     // Taken, and not borrowed: a value may encode others in order to encode itself.
     let mut buffer = SCRATCH.take();
     buffer.clear();
-    encode_value(value, &mut buffer)?;
+    let block = match as_block(value) {
+        Ok(block) => {
+            encode_length(block.len(), &mut buffer)?;
+            block
+        }
+        Err(value) => {
+            encode_value(&value, &mut buffer)?;
+            Bytes::new()
+        }
+    };
     if buffer.len() > COPIED {
-        return Ok(buffer.into());
+        return Ok(Encoded { start: buffer.into(), block });
     }
-    let encoded = Bytes::copy_from_slice(&buffer);
+    let start = Bytes::copy_from_slice(&buffer);
     SCRATCH.set(buffer);
-    Ok(encoded)
+    Ok(Encoded { start, block })
 }
 
 /// Takes values one after another from the front of a message.
@@ -173,10 +232,8 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(message: Bytes) -> Result<T,
 mod tests {
     use super::*;
 
-    fn encoded<T: Serialize + 'static>(value: &T) -> Bytes {
-        let mut buffer = Vec::new();
-        encode_value(value, &mut buffer).unwrap();
-        buffer.into()
+    fn encoded<T: Serialize + Clone + 'static>(value: &T) -> Bytes {
+        super::encoded(value.clone()).unwrap().into_bytes()
     }
 
     #[test]
@@ -189,6 +246,16 @@ mod tests {
             assert_eq!(decode::<Vec<u8>>(elements.clone().into()).unwrap(), bytes);
             assert_eq!(decode::<Bytes>(elements.into()).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn a_long_block_that_is_given_away_is_not_copied() {
+        let bytes = vec![7_u8; COPIED + 1];
+        let memory = bytes.as_ptr();
+        let Encoded { start, block } = super::encoded(bytes).unwrap();
+        assert_eq!((&start[..], block.as_ptr()), (&[251, 1, 16][..], memory));
+        let Encoded { start, block } = super::encoded(Bytes::from(vec![7; COPIED])).unwrap();
+        assert_eq!((start.len(), block.len()), (3 + COPIED, 0));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::codec::Encoded;
 use crate::error::CallError;
 use crate::fleet::FleetRef;
 use crate::fleet::calls::{DetachedFailure, MethodCall, Payload, Request};
@@ -282,11 +283,7 @@ impl<W: DistributedWorker> Group<W> {
     /// Tells each worker, by position, of which record how many lines have been stored for good.
     pub(crate) fn acknowledge(&self, stored: &[(u64, u64)]) -> Broadcast<()> {
         let call = |stored: &(u64, u64)| {
-            let mut arguments = Vec::new();
-            let arguments = match codec::encode(stored, &mut arguments) {
-                Ok(()) => Ok(Bytes::from(arguments)),
-                Err(error) => Err(CallError::NotSent { reason: error.to_string() }),
-            };
+            let arguments = codec::encoded(*stored).map_err(|reason| CallError::NotSent { reason });
             MethodCall { method: system::ACKNOWLEDGE, arguments, timeout: None }
         };
         let stored = stored.iter().chain(std::iter::repeat(&(0, 0))).take(self.len());
@@ -345,7 +342,7 @@ impl<W: DistributedWorker> Group<W> {
     pub(crate) fn call_all<T: DeserializeOwned + 'static>(
         &self,
         method: u16,
-        arguments: Result<Bytes, CallError>,
+        arguments: Result<Encoded, CallError>,
     ) -> Broadcast<T> {
         let payload = Payload::Same(MethodCall { method, arguments, timeout: None });
         Broadcast::new(self.pending(payload), Some(decode_answer::<T>))
@@ -356,7 +353,7 @@ impl<W: DistributedWorker> Group<W> {
     }
 
     fn system_call(&self, method: u16) -> Pending {
-        let arguments = Ok(Bytes::new());
+        let arguments = Ok(Encoded::default());
         self.pending(Payload::Same(MethodCall { method, arguments, timeout: None }))
     }
 
@@ -387,7 +384,7 @@ impl<W: DistributedWorker> Stub<W> {
     pub(crate) fn call<T: DeserializeOwned + 'static>(
         &self,
         method: u16,
-        arguments: Result<Bytes, CallError>,
+        arguments: Result<Encoded, CallError>,
     ) -> Call<T> {
         let payload = Payload::Same(MethodCall { method, arguments, timeout: None });
         let audience = Audience::One(self.roster.clone(), self.position);

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 use crate::__private::{Argument, Arguments, Value};
+use crate::codec::Encoded;
 use crate::error::CallError;
 use crate::id::WorkerInfo;
 use crate::outcome::{DecodeAnswer, decode_answer};
@@ -68,7 +69,7 @@ impl JsonForm {
     }
 
     /// Encodes the arguments; `Err` says what is wrong with them.
-    pub(crate) fn encode(&self, values: Vec<Json>) -> Result<Result<Bytes, CallError>, String> {
+    pub(crate) fn encode(&self, values: Vec<Json>) -> Result<Result<Encoded, CallError>, String> {
         let mut json = JsonArguments { given: values.len(), taken: 0, values: values.into_iter() };
         let mut wrong = Ok(());
         let encoded = Arguments::encode(|arguments| {
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn arguments_are_encoded_as_their_types_are() {
         let encoded = form().encode(vec![json!("Ada"), json!(7)]).unwrap().unwrap();
-        assert_eq!(encoded, &b"\x03Ada\x07"[..]);
+        assert_eq!(encoded.into_bytes(), &b"\x03Ada\x07"[..]);
     }
 
     #[test]

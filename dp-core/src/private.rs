@@ -2,6 +2,7 @@
 //! of exactly this version.
 
 use std::error::Error;
+use std::mem;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,7 +14,7 @@ pub use crate::json::{JsonArguments, JsonForm};
 pub use crate::server_call::{NoServer, ServerHandle, ServerInvocation};
 pub use crate::worker::{Contract, Method, Run, RunResult};
 
-use crate::codec;
+use crate::codec::{self, Encoded};
 use crate::error::{CallError, texts};
 use crate::id::WorkerInfo;
 use crate::wire;
@@ -135,7 +136,7 @@ impl<T, E> ResultType for Result<T, E> {
 
 /// The encoded value of a method.
 #[derive(Debug)]
-pub struct Reply(pub(crate) Bytes);
+pub struct Reply(pub(crate) Encoded);
 
 /// Why a method has no value.
 #[derive(Debug)]
@@ -148,14 +149,27 @@ impl Failure {
 }
 
 /// Arguments being encoded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Arguments {
     buffer: Vec<u8>,
+    /// The last one so far, if that is a long block of bytes, whose length is in the buffer.
+    block: Bytes,
     error: Option<String>,
 }
 
 impl Arguments {
-    /// Adds a `T` or `&T`.
+    /// Adds a `T`.
+    pub fn owned<T: Argument>(&mut self, value: T) {
+        match codec::as_block(value) {
+            Ok(block) => {
+                self.add(|buffer| codec::encode_length(block.len(), buffer));
+                self.block = block;
+            }
+            Err(value) => self.value(&value),
+        }
+    }
+
+    /// Adds a `&T`.
     pub fn value<T: Argument>(&mut self, value: &T) {
         self.add(|buffer| codec::encode_value(value, buffer));
     }
@@ -176,17 +190,19 @@ impl Arguments {
     }
 
     fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) {
+        // Only the last one stays where it is.
+        self.buffer.extend_from_slice(&mem::take(&mut self.block));
         if let (None, Err(error)) = (&self.error, encode(&mut self.buffer)) {
             self.error = Some(error);
         }
     }
 
     /// Encodes what `add` adds.
-    pub(crate) fn encode(add: impl FnOnce(&mut Self)) -> Result<Bytes, CallError> {
-        let mut arguments = Self { buffer: Vec::new(), error: None };
+    pub(crate) fn encode(add: impl FnOnce(&mut Self)) -> Result<Encoded, CallError> {
+        let mut arguments = Self::default();
         add(&mut arguments);
         match arguments.error {
-            None => Ok(arguments.buffer.into()),
+            None => Ok(Encoded { start: arguments.buffer.into(), block: arguments.block }),
             Some(error) => {
                 let reason = format!("the arguments could not be encoded: {error}");
                 Err(CallError::NotSent { reason })
@@ -241,7 +257,7 @@ pub fn call_server<W: DistributedWorker, T: Value>(
 /// # Errors
 /// When it can't be encoded.
 pub fn reply<T: Value>(value: T) -> Result<Reply, Failure> {
-    match codec::encoded(&value) {
+    match codec::encoded(value) {
         Ok(encoded) => Ok(Reply(encoded)),
         Err(error) => {
             let message = format!("the value could not be encoded: {error}");
@@ -316,4 +332,30 @@ pub fn in_process<W: DistributedWorker>(
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
 ) -> Group<W> {
     crate::in_process::in_process(state, workers, constructor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_argument_is_left_where_it_is() {
+        let block = || vec![7_u8; 10_000];
+        let last = block();
+        let memory = last.as_ptr();
+        let Encoded { start, block: left } = Arguments::encode(|arguments| {
+            arguments.owned(block());
+            arguments.owned("text".to_owned());
+            arguments.owned(Bytes::from(block()));
+            arguments.owned(last);
+        })
+        .unwrap();
+        assert_eq!(left.as_ptr(), memory);
+        let mut decoder = codec::Decoder::new(Encoded { start, block: left }.into_bytes());
+        assert_eq!(decoder.value::<Vec<u8>>().unwrap(), block());
+        assert_eq!(decoder.value::<String>().unwrap(), "text");
+        assert_eq!(decoder.value::<Vec<u8>>().unwrap(), block());
+        assert_eq!(decoder.value::<Bytes>().unwrap(), block());
+        decoder.end().unwrap();
+    }
 }

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use crate::__private::{Argument, Failure};
 use crate::Call;
 use crate::codec::Decoder;
+use crate::codec::Encoded;
 use crate::error::{CLIENT_MAX_MESSAGE_FOR_ANSWERS, CallError, SERVER_MAX_MESSAGE_FOR_CALLS};
 use crate::host::uplink::{Answer, Asked, WorkerLink};
 use crate::id::WorkerInfo;
@@ -37,7 +38,7 @@ impl<W> ServerHandle<W> {
     pub(crate) fn call<T: DeserializeOwned + 'static>(
         &self,
         method: u16,
-        arguments: Result<Bytes, CallError>,
+        arguments: Result<Encoded, CallError>,
     ) -> Call<T> {
         let (info, link) = (self.info.clone(), self.link.clone());
         let pending = PendingServerCall {
@@ -86,7 +87,7 @@ pub(crate) struct PendingServerCall {
 
 #[derive(Debug)]
 enum State {
-    Unsent { link: Option<WorkerLink>, method: u16, arguments: Result<Bytes, CallError> },
+    Unsent { link: Option<WorkerLink>, method: u16, arguments: Result<Encoded, CallError> },
     Sent { asked: Asked, sleep: Option<Pin<Box<Sleep>>> },
     Over,
 }

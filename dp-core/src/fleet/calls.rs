@@ -15,6 +15,7 @@ use super::frequency::Frequency;
 use super::meeting::{Meetings, WaitKey, note_wait};
 use super::roster::{Audience, Member};
 use super::tally::{CallStatistics, Tally};
+use crate::codec::Encoded;
 use crate::error::{CLIENT_MAX_MESSAGE, CallError, SERVER_MAX_MESSAGE};
 use crate::id::WorkerInfo;
 use crate::link::Outbox;
@@ -43,7 +44,7 @@ pub(crate) struct Request {
 impl Request {
     /// Drops the records of the same workers.
     pub(crate) fn as_reset(&self) -> Self {
-        let (method, arguments) = (system::RESET_RESULTS, Ok(Bytes::new()));
+        let (method, arguments) = (system::RESET_RESULTS, Ok(Encoded::default()));
         Self {
             audience: self.audience.clone(),
             payload: Payload::Same(MethodCall { method, arguments, timeout: None }),
@@ -69,7 +70,7 @@ pub(crate) enum Payload {
 #[derive(Debug, Clone)]
 pub(crate) struct MethodCall {
     pub(crate) method: u16,
-    pub(crate) arguments: Result<Bytes, CallError>,
+    pub(crate) arguments: Result<Encoded, CallError>,
     /// A deadline for this worker alone, within an `each`.
     pub(crate) timeout: Option<Duration>,
 }
@@ -373,6 +374,7 @@ impl CallTable {
             let elapsed = Duration::from_micros(reply.elapsed);
             let result = reply
                 .result
+                .map(Encoded::into_bytes)
                 .map_err(|failure| failure.into_error(call.timeout(position), SERVER_MAX_MESSAGE));
             self.settle(call, position, RawOutcome { elapsed, result }, todo);
         }

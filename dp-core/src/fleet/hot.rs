@@ -54,7 +54,7 @@ fn fleet() -> (Fleet<Hot>, Vec<Arc<Conn>>) {
 }
 
 fn broadcast(fleet: &Fleet<Hot>) -> Request {
-    let arguments = Ok(Bytes::from_static(&[3, 1, 2, 3]));
+    let arguments = Ok(Bytes::from_static(&[3, 1, 2, 3]).into());
     Request {
         audience: Audience::All(fleet.core.snapshot()),
         payload: Payload::Same(MethodCall { method: 0, arguments, timeout: None }),
@@ -86,7 +86,7 @@ async fn hot_paths_of_the_master() {
     for _ in 0..2 {
         // The second time nobody has to be told where they stand.
         let call = hot_encode_and_broadcast(&fleet.core, &broadcast(&fleet));
-        let result = Ok(Bytes::from_static(&[3]));
+        let result = Ok(Bytes::from_static(&[3]).into());
         let reply = Reply { call: call.id, worker: 0, elapsed: 5, result };
         let frame = ClientMessage::replies(&[reply], 1 << 20).remove(0).slice(FRAME_HEAD - 1..);
         let answers = conns.iter().map(|conn| (conn.clone(), frame.clone())).collect();

@@ -12,6 +12,7 @@ use tracing::field::Empty;
 use super::Core;
 use super::conn::{Conn, Waiting};
 use crate::__private::Invoked;
+use crate::codec::Encoded;
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};
 use crate::id::WorkerInfo;
@@ -122,7 +123,7 @@ impl ServerTask {
         }
     }
 
-    fn poll(self: &Arc<Self>) -> Option<Result<Bytes, Failure>> {
+    fn poll(self: &Arc<Self>) -> Option<Result<Encoded, Failure>> {
         let mut future = lock(&self.future).take()?;
         if self.withdrawn.load(Ordering::SeqCst) {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
@@ -145,10 +146,10 @@ impl ServerTask {
 }
 
 /// Answers a call to the server; an answer that the client would not take is replaced by an error.
-fn answer(conn: &Conn, wait: u64, result: Result<Bytes, Failure>) {
+fn answer(conn: &Conn, wait: u64, result: Result<Encoded, Failure>) {
     let (failure, value) = match result {
         Ok(value) => (None, value),
-        Err(failure) => (Some(failure), Bytes::new()),
+        Err(failure) => (Some(failure), Encoded::default()),
     };
     let frame = ServerReplyHead { wait, failure }.to_frame(value);
     let size = frame.iter().map(Bytes::len).sum::<usize>() - (FRAME_HEAD - 1);

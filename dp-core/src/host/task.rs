@@ -15,6 +15,7 @@ use super::call::{BUILD, Call, Waiting};
 use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
 use super::uplink::{Uplink, WorkerLink};
+use crate::codec::Encoded;
 use crate::context::{CancelSignal, Context};
 use crate::error::panic_message;
 use crate::executor::{Job, Turn};
@@ -152,7 +153,7 @@ impl<W: DistributedWorker> Task<W> {
     }
 
     /// Polls the method; `None` if it is not over, when the stage has been put back.
-    fn poll_stage(self: &Arc<Self>, stage: Stage) -> Option<Result<Bytes, Failure>> {
+    fn poll_stage(self: &Arc<Self>, stage: Stage) -> Option<Result<Encoded, Failure>> {
         let mut future = match stage {
             Stage::Waiting(arguments) => match self.open(arguments) {
                 Ok(future) => future,
@@ -192,12 +193,12 @@ impl<W: DistributedWorker> Task<W> {
     }
 
     /// Makes the call's future; `Err` is its result where there is nothing to await.
-    fn open(self: &Arc<Self>, arguments: Bytes) -> Result<Invoked, Result<Bytes, Failure>> {
+    fn open(self: &Arc<Self>, arguments: Bytes) -> Result<Invoked, Result<Encoded, Failure>> {
         match self.call.method {
-            system::SYNCHRO => return Err(Ok(Bytes::new())),
+            system::SYNCHRO => return Err(Ok(Encoded::default())),
             // Another connection, or a call, may have had it built meanwhile.
-            BUILD if self.slot.built.load(Ordering::Acquire) => return Err(Ok(Bytes::new())),
-            BUILD => return Err(self.build_worker().map(|()| Bytes::new())),
+            BUILD if self.slot.built.load(Ordering::Acquire) => return Err(Ok(Encoded::default())),
+            BUILD => return Err(self.build_worker().map(|()| Encoded::default())),
             _ => {}
         }
         let busy = || Err(Failure::NotStarted { reason: "the worker is being built".to_owned() });
@@ -304,7 +305,7 @@ impl<W: DistributedWorker> Task<W> {
     }
 
     /// Answers the call, now. When that is.
-    fn finish(&self, result: Result<Bytes, Failure>, flush: bool) -> Instant {
+    fn finish(&self, result: Result<Encoded, Failure>, flush: bool) -> Instant {
         let now = Instant::now();
         let Call { link, id, method, timed, .. } = &*self.call;
         self.call.forget_deadline(&self.host, self.slot.index);
@@ -334,7 +335,7 @@ pub(super) fn send_reply(
     call: u64,
     worker: usize,
     elapsed: u64,
-    result: Result<Bytes, Failure>,
+    result: Result<Encoded, Failure>,
     flush: bool,
 ) {
     let mut reply = Reply { call, worker: worker as u32, elapsed, result };

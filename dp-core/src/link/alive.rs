@@ -141,7 +141,7 @@ mod tests {
     async fn a_reply_that_nobody_has_flushed_is_written_in_place_of_a_heartbeat() {
         let (mut far, near) = tokio::io::duplex(64);
         let (watched, outbox) = (Watched::new(&b""[..]), Outbox::new(1 << 20));
-        let result = Ok(Bytes::new());
+        let result = Ok(Bytes::new().into());
         let reply = crate::wire::Reply { call: 1, worker: 0, elapsed: 0, result };
         let activity = watched.activity();
         let frame = Bytes::from_static(b"beat");

@@ -4,7 +4,8 @@ use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 use super::{FRAME_HEAD, PROTOCOL_VERSION};
-use crate::{codec, memory};
+use crate::codec::{self, Encoded};
+use crate::memory;
 
 /// Eight bytes that both sides send first, so that a stranger is known by its first bytes, and an
 /// older or newer dp by its version.
@@ -149,12 +150,13 @@ const HEADS: usize = 64;
 const SMALL: usize = 1 << 10;
 
 /// A frame of a head, and of the bytes behind it, which are shared and not copied unless they are few.
-pub(crate) fn frame(kind: u8, head: impl FnOnce(&mut Vec<u8>), shared: Bytes) -> [Bytes; 2] {
-    memory::expect(shared.len());
-    let (copied, shared) = match shared.len() <= SMALL {
-        true => (shared, Bytes::new()),
-        false => (Bytes::new(), shared),
+pub(crate) fn frame(kind: u8, head: impl FnOnce(&mut Vec<u8>), behind: Encoded) -> [Bytes; 2] {
+    let Encoded { start, block } = behind;
+    let (copied, shared) = match block.is_empty() && start.len() > SMALL {
+        true => (Bytes::new(), start),
+        false => (start, block),
     };
+    memory::expect(shared.len());
     let mut buffer = Vec::with_capacity(HEADS + copied.len());
     buffer.extend([0, 0, 0, 0, kind]);
     head(&mut buffer);
@@ -213,12 +215,16 @@ mod tests {
     #[test]
     fn a_frame_counts_its_kind_and_both_parts_of_its_body() {
         let behind = Bytes::from_static(&[1; SMALL + 1]);
-        let [head, shared] = frame(7, |head| head.extend(b"ab"), behind.clone());
+        let [head, shared] = frame(7, |head| head.extend(b"ab"), behind.clone().into());
         assert_eq!(&head[..], b"\x04\x04\0\0\x07ab");
         assert_eq!(shared, behind);
-        let [whole, none] = frame(7, |head| head.extend(b"ab"), Bytes::from_static(b"cde"));
+        let [whole, none] = frame(7, |head| head.extend(b"ab"), Bytes::from_static(b"cde").into());
         assert_eq!(&whole[..], b"\x06\0\0\0\x07abcde");
         assert!(none.is_empty());
+        let encoded = Encoded { start: Bytes::from_static(b"c"), block: behind.clone() };
+        let [head, shared] = frame(7, |head| head.extend(b"ab"), encoded);
+        assert_eq!(&head[..], b"\x05\x04\0\0\x07abc");
+        assert_eq!(shared.as_ptr(), behind.as_ptr());
         assert_eq!(&frame_with(7, |body| body.push(1))[..], b"\x02\0\0\0\x07\x01");
     }
 }

@@ -33,7 +33,8 @@ fn hello() -> impl Strategy<Value = Hello> {
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
-    let value = prop::collection::vec(any::<u8>(), 0..300).prop_map(|bytes| Ok(bytes.into()));
+    let value =
+        prop::collection::vec(any::<u8>(), 0..300).prop_map(|bytes| Ok(Bytes::from(bytes).into()));
     let failed = (".{0,20}", prop::collection::vec(".{0,9}", 0..3))
         .prop_map(|(message, chain)| Err(Failure::Failed { message, chain }));
     let large =

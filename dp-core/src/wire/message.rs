@@ -11,7 +11,7 @@ use super::FRAME_HEAD;
 use super::frame::{append_frame, frame, frame_with, split_kind};
 use super::logs::{ForwardLogs, Logs};
 use super::trace::Trace;
-use crate::codec::{self, Decoder};
+use crate::codec::{self, Decoder, Encoded};
 use crate::error::{CallError, Decoded};
 use crate::record::Recorded;
 
@@ -142,7 +142,7 @@ pub(crate) struct Reply {
     pub(crate) worker: u32,
     /// How long the method ran, in microseconds.
     pub(crate) elapsed: u64,
-    pub(crate) result: Result<Bytes, Failure>,
+    pub(crate) result: Result<Encoded, Failure>,
 }
 
 /// What stands before an answer's value, or its failure.
@@ -340,8 +340,8 @@ impl Refused {
 }
 
 impl CallHead {
-    pub(crate) fn to_frame(&self, arguments: Bytes) -> [Bytes; 2] {
-        frame(from_server::CALL, |head| encode(self, head), arguments)
+    pub(crate) fn to_frame(&self, arguments: impl Into<Encoded>) -> [Bytes; 2] {
+        frame(from_server::CALL, |head| encode(self, head), arguments.into())
     }
 }
 
@@ -352,8 +352,8 @@ impl Cancel {
 }
 
 impl ServerCallHead {
-    pub(crate) fn to_frame(&self, arguments: Bytes) -> [Bytes; 2] {
-        frame(from_client::SERVER_CALL, |head| encode(self, head), arguments)
+    pub(crate) fn to_frame(&self, arguments: impl Into<Encoded>) -> [Bytes; 2] {
+        frame(from_client::SERVER_CALL, |head| encode(self, head), arguments.into())
     }
 }
 
@@ -376,8 +376,8 @@ impl Record {
 }
 
 impl ServerReplyHead {
-    pub(crate) fn to_frame(&self, value: Bytes) -> [Bytes; 2] {
-        frame(from_server::SERVER_REPLY, |head| encode(self, head), value)
+    pub(crate) fn to_frame(&self, value: impl Into<Encoded>) -> [Bytes; 2] {
+        frame(from_server::SERVER_REPLY, |head| encode(self, head), value.into())
     }
 }
 
@@ -390,7 +390,7 @@ impl Release {
 impl Reply {
     /// Whether it is cheaper copied than written as a part of its own.
     pub(crate) fn is_short(&self) -> bool {
-        self.result.as_ref().map_or(0, Bytes::len) <= COPIED
+        self.result.as_ref().map_or(0, Encoded::len) <= COPIED
     }
 
     /// An upper bound of what it takes in a frame.
@@ -588,8 +588,10 @@ fn encode_reply(reply: &Reply, body: &mut Vec<u8>) {
     };
     let Reply { call, worker, elapsed, .. } = *reply;
     encode(&ReplyHead { call, worker, elapsed, status }, body);
-    if let Ok(value) = &reply.result {
-        encode(serde_bytes::Bytes::new(value), body);
+    if let Ok(Encoded { start, block }) = &reply.result {
+        encode(&((start.len() + block.len()) as u64), body);
+        body.extend_from_slice(start);
+        body.extend_from_slice(block);
     }
 }
 
@@ -600,7 +602,7 @@ fn decode_replies(body: Bytes) -> Result<Vec<Reply>, WireError> {
         few("reply", replies.len() as u64 + 1)?;
         let head: ReplyHead = decoder.take().map_err(malformed("reply"))?;
         let result = match head.status {
-            Status::Value => Ok(decoder.bytes().map_err(malformed("reply"))?),
+            Status::Value => Ok(decoder.bytes().map_err(malformed("reply"))?.into()),
             Status::Failure(failure) => Err(failure),
         };
         let ReplyHead { call, worker, elapsed, .. } = head;
@@ -635,7 +637,7 @@ mod tests {
     }
 
     fn reply(worker: u32, result: Result<Bytes, Failure>) -> Reply {
-        Reply { call: 7, worker, elapsed: 1_000_000, result }
+        Reply { call: 7, worker, elapsed: 1_000_000, result: result.map(Encoded::from) }
     }
 
     #[test]

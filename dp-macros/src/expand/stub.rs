@@ -156,7 +156,7 @@ fn write(worker: &Worker, argument: &Argument, writer: &Ident) -> Option<TokenSt
         }
         Passing::Owned(ty) => {
             let ty = checked(worker, ty, "CanBeArgument");
-            quote!(#writer.value::<#ty>(&#name);)
+            quote!(#writer.owned::<#ty>(#name);)
         }
     })
 }

@@ -330,7 +330,7 @@ mod tests {
     }
 
     fn reply(worker: u32) -> Reply {
-        Reply { call: 1, worker, elapsed: 0, result: Ok(Bytes::from_static(b"x")) }
+        Reply { call: 1, worker, elapsed: 0, result: Ok(Bytes::from_static(b"x").into()) }
     }
 
     #[test]

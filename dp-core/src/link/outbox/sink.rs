@@ -101,7 +101,10 @@ impl Outbox {
     }
 
     /// The writer's turn: ready when nothing waits, with a break when nothing will any more.
-    pub(in crate::link) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<ControlFlow<()>>> {
+    pub(in crate::link) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<ControlFlow<()>>> {
         match &mut *lock(&self.sink) {
             Some(sink) => {
                 sink.failed.take().map_or(Ok(()), Err)?;
