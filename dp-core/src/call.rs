@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::CallError;
-use crate::fleet::calls::{MethodCall, Payload};
 use crate::fleet::pending::Pending;
+use crate::fleet::request::{MethodCall, Payload};
 use crate::id::WorkerInfo;
 use crate::outcome::DecodeAnswer;
 use crate::server_call::PendingServerCall;

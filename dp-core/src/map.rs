@@ -12,8 +12,8 @@ use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
 
 use crate::error::{CallError, Executed};
-use crate::fleet::calls::MethodCall;
 use crate::fleet::maps::MapCount;
+use crate::fleet::request::MethodCall;
 use crate::fold::fold_ids;
 use crate::id::WorkerInfo;
 use crate::outcome::DecodeAnswer;

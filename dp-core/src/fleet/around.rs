@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::calls::{InFlight, Payload, Request};
 use super::core::Core;
+use super::in_flight::InFlight;
+use super::request::{Payload, Request};
 use super::roster::Roster;
 use super::send::{go_behind, head};
 use crate::wire::Targets;

@@ -1,9 +1,7 @@
 //! The calls in flight, from the first frame sent to the last worker's answer.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,103 +10,21 @@ use tokio::time::Instant;
 use super::MethodNames;
 use super::conn::Conn;
 use super::frequency::Frequency;
+use super::in_flight::{InFlight, ended};
 use super::meeting::{Meetings, WaitKey, note_wait};
-use super::roster::{Audience, Member};
+use super::request::Request;
+use super::roster::Member;
 use super::tally::{CallStatistics, Tally};
+use super::todo::{Todo, Withdrawn};
 use crate::codec::Encoded;
 use crate::error::{CLIENT_MAX_MESSAGE, CallError, SERVER_MAX_MESSAGE};
 use crate::id::WorkerInfo;
 use crate::link::Outbox;
 use crate::proto::deadlines::Deadlines;
-use crate::proto::gather::{Gather, RawOutcome};
+use crate::proto::gather::RawOutcome;
 use crate::sync::lock;
-use crate::system;
 use crate::trace::Traced;
-use crate::wire::{Arrive, Cancel, FRAME_HEAD, Release, Reply, Targets, Verdict};
-
-/// A call that has not been sent yet.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) audience: Audience,
-    pub(crate) payload: Payload,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) timed: bool,
-    /// Sent to one worker after another, at the frequency.
-    pub(crate) postponed: bool,
-    /// The records of those addressed are dropped first.
-    pub(crate) begins_run: bool,
-    /// Nobody waits: failures are kept for the next `synchro`.
-    pub(crate) detached: bool,
-}
-
-impl Request {
-    /// Drops the records of the same workers.
-    pub(crate) fn as_reset(&self) -> Self {
-        let (method, arguments) = (system::RESET_RESULTS, Ok(Encoded::default()));
-        Self {
-            audience: self.audience.clone(),
-            payload: Payload::Same(MethodCall { method, arguments, timeout: None }),
-            timeout: None,
-            timed: false,
-            postponed: false,
-            begins_run: false,
-            detached: false,
-        }
-    }
-}
-
-/// What is called, with which arguments.
-#[derive(Debug, Clone)]
-pub(crate) enum Payload {
-    /// The same on every worker: encoded once.
-    Same(MethodCall),
-    /// One for each worker, by position.
-    Each(Vec<MethodCall>),
-}
-
-/// A method and its arguments; or why the call can't be made.
-#[derive(Debug, Clone)]
-pub(crate) struct MethodCall {
-    pub(crate) method: u16,
-    pub(crate) arguments: Result<Encoded, CallError>,
-    /// A deadline for this worker alone, within an `each`.
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// A call in flight.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    pub(crate) id: u64,
-    pub(crate) audience: Audience,
-    payload: PayloadNames,
-    timeout: Option<Duration>,
-    pub(crate) started: Instant,
-    /// The span of the call, from here to its end, if anybody looks at it.
-    pub(crate) traced: Option<Box<Traced>>,
-    detached: bool,
-    /// The positions from here on have not been sent anything yet.
-    unsent: AtomicUsize,
-    answers: Mutex<Answers>,
-    /// Made when the first worker comes to a barrier.
-    meetings: Mutex<Option<Meetings>>,
-}
-
-/// What has to be remembered of a payload: the methods, and the deadlines by position.
-#[derive(Debug)]
-enum PayloadNames {
-    Same(u16),
-    Each(Vec<(u16, Option<Duration>)>),
-}
-
-#[derive(Debug)]
-struct Answers {
-    gather: Gather,
-    waker: Option<Waker>,
-    /// Whether who waits wants each outcome as it comes, and not only all of them.
-    each: bool,
-    /// Why the call is over for a worker, by position, where it gave no value.
-    failed: HashMap<usize, String>,
-}
+use crate::wire::{Arrive, FRAME_HEAD, Release, Reply, Verdict};
 
 /// A detached call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,88 +40,6 @@ pub struct DetachedFailure {
 
 /// So many failures of detached calls are kept for `synchro`; older ones make room.
 const MAX_DETACHED_FAILURES: usize = 1 << 16;
-
-impl InFlight {
-    pub(crate) fn method(&self, position: usize) -> u16 {
-        match &self.payload {
-            PayloadNames::Same(method) => *method,
-            PayloadNames::Each(each) => each.get(position).map_or(u16::MAX, |(method, _)| *method),
-        }
-    }
-
-    fn timeout(&self, position: usize) -> Duration {
-        let own = match &self.payload {
-            PayloadNames::Same(_) => None,
-            PayloadNames::Each(each) => each.get(position).and_then(|(_, timeout)| *timeout),
-        };
-        match (own, self.timeout) {
-            (Some(own), Some(all)) => own.min(all),
-            (own, all) => own.or(all).unwrap_or(Duration::ZERO),
-        }
-    }
-
-    /// The turn of `position` to be sent the call has come.
-    pub(crate) fn handle_turn(&self, position: usize) {
-        self.unsent.store(position + 1, Ordering::SeqCst);
-    }
-
-    /// The barriers at which somebody waits: token, positions of those there, and of those awaited.
-    pub(crate) fn barriers(&self) -> Vec<(String, Vec<usize>, Vec<usize>)> {
-        let members = self.audience.len();
-        lock(&self.meetings).as_ref().map_or_else(Vec::new, |meetings| meetings.snapshot(members))
-    }
-
-    /// Whether the caller still waits for the worker at `position`.
-    pub(crate) fn is_open(&self, position: usize) -> bool {
-        lock(&self.answers).gather.is_open(position)
-    }
-
-    /// Whether the worker at `position` still has the call.
-    pub(crate) fn is_unsettled(&self, position: usize) -> bool {
-        lock(&self.answers).gather.is_unsettled(position)
-    }
-
-    /// Every outcome once the last is in; until then `waker` is kept to be woken.
-    pub(crate) fn poll_complete(&self, waker: &Waker) -> Option<Vec<RawOutcome>> {
-        let mut answers = lock(&self.answers);
-        let complete = answers.gather.poll_complete();
-        if complete.is_none() {
-            answers.waker = Some(waker.clone());
-            answers.each = false;
-        }
-        complete
-    }
-
-    /// The next outcome that has come; `Ok(None)` when all were polled.
-    pub(crate) fn poll_arrived(&self, waker: &Waker) -> Option<Option<(usize, RawOutcome)>> {
-        let mut answers = lock(&self.answers);
-        match answers.gather.poll_arrived() {
-            Some(arrived) => Some(Some(arrived)),
-            None if answers.gather.is_complete() => Some(None),
-            None => {
-                answers.waker = Some(waker.clone());
-                answers.each = true;
-                None
-            }
-        }
-    }
-
-    /// The barriers of this call, when the first worker comes to one: those for whom the call is
-    /// over already will never come.
-    fn first_meeting(&self, now: Instant, period: Duration) -> Meetings {
-        let mut meetings = Meetings::new(self.audience.len());
-        let answers = lock(&self.answers);
-        for position in (0..self.audience.len()).filter(|at| !answers.gather.is_unsettled(*at)) {
-            let why = answers.failed.get(&position).cloned().unwrap_or_else(ended);
-            meetings.handle_gone(position, why, now, period);
-        }
-        meetings
-    }
-
-    fn outcome(&self, result: Result<Bytes, CallError>) -> RawOutcome {
-        RawOutcome { elapsed: self.started.elapsed(), result }
-    }
-}
 
 /// Every call in flight. Locked for short, never across user code or I/O.
 #[derive(Debug)]
@@ -232,57 +66,6 @@ enum Due {
     Turn(u64, WaitKey),
 }
 
-/// What a step of the table leaves to do once it is unlocked.
-#[derive(Debug, Default)]
-pub(crate) struct Todo {
-    wakers: Vec<Waker>,
-    /// Calls that nobody waits for any more, and the workers' slots.
-    cancels: Vec<(Arc<Conn>, u64, Vec<u32>)>,
-    releases: Vec<(Arc<Conn>, Release)>,
-    /// A deadline was entered that is earlier than all before.
-    pub(crate) earlier: bool,
-    /// A worker is done with a call.
-    pub(crate) settled: bool,
-    /// Calls whose spans end.
-    over: Vec<Arc<InFlight>>,
-}
-
-/// A call that was cancelled before it was sent to these workers behind a connection.
-#[derive(Debug)]
-pub(crate) struct Withdrawn {
-    conn: u64,
-    call: u64,
-    slots: Vec<u32>,
-}
-
-impl Todo {
-    pub(crate) fn release(&mut self, conn: Arc<Conn>, release: Release) {
-        self.releases.push((conn, release));
-    }
-
-    /// Does it. What was cancelled before it left this side is given back.
-    pub(crate) fn run(self) -> Vec<Withdrawn> {
-        for (conn, release) in self.releases {
-            conn.outbox.push_answer([release.to_frame()]);
-        }
-        let mut withdrawn = Vec::new();
-        for (conn, call, mut slots) in self.cancels {
-            slots.sort_unstable();
-            let mut unsent = conn.outbox.withdraw(call, &slots);
-            unsent.sort_unstable();
-            slots.retain(|slot| unsent.binary_search(slot).is_err());
-            if !slots.is_empty() {
-                conn.outbox.push([Cancel { call, targets: Targets::Some(slots) }.to_frame()]);
-            }
-            if !unsent.is_empty() {
-                withdrawn.push(Withdrawn { conn: conn.key, call, slots: unsent });
-            }
-        }
-        self.wakers.into_iter().for_each(Waker::wake);
-        withdrawn
-    }
-}
-
 impl CallTable {
     pub(crate) fn new(names: Arc<MethodNames>, frequency: Arc<Frequency>) -> Self {
         Self {
@@ -306,32 +89,10 @@ impl CallTable {
     ) -> Arc<InFlight> {
         let id = self.next;
         self.next += 1;
-        let payload = match &request.payload {
-            Payload::Same(call) => PayloadNames::Same(call.method),
-            Payload::Each(calls) => {
-                PayloadNames::Each(calls.iter().map(|call| (call.method, call.timeout)).collect())
-            }
-        };
-        for (due, at) in deadlines(id, request.timeout, &payload, now) {
+        let call = Arc::new(InFlight::new(id, request, traced, now));
+        for (due, at) in dues(&call) {
             todo.earlier |= self.deadlines.insert(at, due);
         }
-        let call = Arc::new(InFlight {
-            id,
-            payload,
-            timeout: request.timeout,
-            started: now,
-            traced,
-            detached: request.detached,
-            unsent: AtomicUsize::new(if request.postponed { 0 } else { usize::MAX }),
-            meetings: Mutex::new(None),
-            answers: Mutex::new(Answers {
-                gather: Gather::new(request.audience.len()),
-                waker: None,
-                each: false,
-                failed: HashMap::new(),
-            }),
-            audience: request.audience.clone(),
-        });
         if request.audience.len() > 0 {
             self.calls.insert(id, call.clone());
         }
@@ -385,7 +146,7 @@ impl CallTable {
         for call in self.in_order() {
             for position in call.audience.positions_behind(conn.key) {
                 let reason = reason.to_owned();
-                let error = match position < call.unsent.load(Ordering::SeqCst) {
+                let error = match call.is_sent(position) {
                     true => CallError::Lost { reason },
                     false => CallError::NotSent { reason },
                 };
@@ -588,7 +349,7 @@ impl CallTable {
             // What looks at spans is not called under the lock.
             let over = self.calls.remove(&call.id);
             todo.over.extend(over.filter(|call| call.traced.is_some()));
-            for (due, at) in deadlines(call.id, call.timeout, &call.payload, call.started) {
+            for (due, at) in dues(call) {
                 self.deadlines.remove(at, due);
             }
         }
@@ -607,24 +368,12 @@ impl CallTable {
     }
 }
 
-/// The deadlines of a call that started at `start`.
-fn deadlines(
-    id: u64,
-    timeout: Option<Duration>,
-    payload: &PayloadNames,
-    start: Instant,
-) -> Vec<(Due, Instant)> {
-    // A deadline too far away for the clock is none.
-    let at = |timeout: Option<Duration>| timeout.and_then(|timeout| start.checked_add(timeout));
-    let whole = at(timeout).map(|at| (Due::Call(id), at));
-    let mut deadlines: Vec<_> = whole.into_iter().collect();
-    if let PayloadNames::Each(each) = payload {
-        let own = each.iter().enumerate();
-        deadlines.extend(own.filter_map(|(position, (_, timeout))| {
-            Some((Due::Position(id, position), at(*timeout)?))
-        }));
-    }
-    deadlines
+/// When what is due of a call.
+fn dues(call: &InFlight) -> impl Iterator<Item = (Due, Instant)> {
+    call.deadlines().into_iter().map(|(position, at)| match position {
+        None => (Due::Call(call.id), at),
+        Some(position) => (Due::Position(call.id, position), at),
+    })
 }
 
 /// Why a worker whose call is over will never come to a barrier of it; `None` where it gave a value.
@@ -634,10 +383,6 @@ fn why_gone(outcome: &RawOutcome) -> Option<String> {
         Err(CallError::Lost { reason }) => Some(format!("lost: {reason}")),
         Err(error) => Some(error.to_string()),
     }
-}
-
-fn ended() -> String {
-    "it has ended".to_owned()
 }
 
 /// The slots behind each connection that leads to one of `positions`.

@@ -10,13 +10,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
-use super::calls::{CallTable, InFlight, Todo, Withdrawn};
+use super::calls::CallTable;
 use super::conn::Conn;
 use super::frequency::Frequency;
+use super::in_flight::InFlight;
 use super::left::Left;
 use super::logs::Asked;
 use super::maps::Maps;
 use super::roster::{Member, Roster};
+use super::todo::{Todo, Withdrawn};
 use super::workers::{Worker, Workers};
 use super::{FleetEvent, Running, WorkerStatus};
 use crate::__private::Invoked;

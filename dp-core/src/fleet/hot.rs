@@ -7,8 +7,9 @@ use std::task::Waker;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::calls::{InFlight, MethodCall, Payload, Request};
 use super::conn::Conn;
+use super::in_flight::InFlight;
+use super::request::{MethodCall, Payload, Request};
 use super::roster::Audience;
 use super::{Core, Fleet, Peer};
 use crate::distributed_worker;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::MethodNames;
-use super::calls::{InFlight, Todo};
 use super::conn::{Conn, Waiting};
+use super::in_flight::InFlight;
+use super::todo::Todo;
 use crate::proto::barrier::{Arrival, BarrierVerdict, Barriers};
 use crate::sync::lock;
 use crate::wire::{Arrive, MissingWorker, Release, Verdict};

@@ -9,17 +9,20 @@ mod core;
 mod frequency;
 #[cfg(test)]
 mod hot;
+mod in_flight;
 mod join;
 mod left;
 mod logs;
 pub(crate) mod maps;
 mod meeting;
 pub(crate) mod pending;
+pub(crate) mod request;
 pub(crate) mod roster;
 mod send;
 mod serve;
 mod server_task;
 mod tally;
+mod todo;
 mod workers;
 
 use std::fmt;

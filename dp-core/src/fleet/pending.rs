@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::FleetRef;
-use super::calls::{InFlight, Request};
+use super::in_flight::InFlight;
+use super::request::Request;
 use super::roster::Audience;
 use crate::proto::gather::RawOutcome;
 

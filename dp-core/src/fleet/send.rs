@@ -7,9 +7,11 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 use tracing::field::Empty;
 
-use super::calls::{InFlight, MethodCall, Payload, Request, check_length};
+use super::calls::check_length;
 use super::conn::Conn;
 use super::core::Core;
+use super::in_flight::InFlight;
+use super::request::{MethodCall, Payload, Request};
 use super::roster::{Audience, Member, Part};
 use crate::CallError;
 use crate::link::{CallFrame, CallTargets};

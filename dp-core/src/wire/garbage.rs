@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::Reply;
 use super::frame::Preamble;
 use super::logs::{ForwardLogs, LoggedLine, Logs};
 use super::message::{
-    Arrive, CallHead, ClientMessage, Failure, Hello, MethodPrint, Record, Reply, ServerCallHead,
-    Targets,
+    Arrive, CallHead, ClientMessage, Failure, Hello, MethodPrint, Record, ServerCallHead, Targets,
 };
 use super::trace::Trace;
 use crate::fuzzing;

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::FRAME_HEAD;
-use super::frame::{append_frame, frame, frame_with, split_kind};
+use super::frame::{frame, frame_with, split_kind};
 use super::logs::{ForwardLogs, Logs};
+use super::reply::{Reply, decode_replies};
 use super::trace::Trace;
 use crate::codec::{self, Decoder, Encoded};
 use crate::error::{CallError, Decoded};
@@ -18,7 +18,7 @@ use crate::record::Recorded;
 /// Kinds of frames, client to server.
 pub(super) mod from_client {
     pub(super) const HELLO: u8 = 0x01;
-    pub(super) const REPLIES: u8 = 0x02;
+    pub(in super::super) const REPLIES: u8 = 0x02;
     pub(super) const SERVER_CALL: u8 = 0x03;
     pub(super) const ARRIVE: u8 = 0x04;
     pub(super) const WITHDRAW: u8 = 0x05;
@@ -133,32 +133,6 @@ pub(crate) enum Targets {
 pub(crate) struct Cancel {
     pub(crate) call: u64,
     pub(crate) targets: Targets,
-}
-
-/// One worker's answer to one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) call: u64,
-    pub(crate) worker: u32,
-    /// How long the method ran, in microseconds.
-    pub(crate) elapsed: u64,
-    pub(crate) result: Result<Encoded, Failure>,
-}
-
-/// What stands before an answer's value, or its failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReplyHead {
-    pub(crate) call: u64,
-    pub(crate) worker: u32,
-    pub(crate) elapsed: u64,
-    pub(crate) status: Status,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Status {
-    /// A block of bytes follows: the encoded value.
-    Value,
-    Failure(Failure),
 }
 
 /// Why a worker has no value for a call.
@@ -387,85 +361,11 @@ impl Release {
     }
 }
 
-impl Reply {
-    /// Whether it is cheaper copied than written as a part of its own.
-    pub(crate) fn is_short(&self) -> bool {
-        self.result.as_ref().map_or(0, Encoded::len) <= COPIED
-    }
-
-    /// An upper bound of what it takes in a frame.
-    pub(crate) fn encoded_len(&self) -> usize {
-        // Heads: four integers of at most 10 bytes, and each text's length.
-        const HEAD: usize = 64;
-        HEAD + match &self.result {
-            Ok(value) => value.len(),
-            Err(Failure::Failed { message, chain }) => {
-                message.len() + chain.iter().map(|text| text.len() + 10).sum::<usize>()
-            }
-            Err(
-                Failure::Panicked { message }
-                | Failure::Arguments { message }
-                | Failure::NotStarted { reason: message },
-            ) => message.len(),
-            Err(_) => 0,
-        }
-    }
-}
-
-/// Up to this length an answer's value is copied into a frame with others.
-const COPIED: usize = 16 << 10;
-
 /// So many replies, or lines, are in one frame at most: what a frame is taken apart to takes its time,
 /// and memory, and all connections wait meanwhile.
 pub(crate) const MAX_ITEMS: usize = 1 << 16;
 
 impl ClientMessage {
-    /// Encodes replies into as few frames as the server's limit allows. No single reply may exceed
-    /// it: whoever made them has checked.
-    ///
-    /// The value of a long one is not copied: these are the frames' parts, in order.
-    pub(crate) fn replies(replies: &[Reply], max_message: usize) -> Vec<Bytes> {
-        let mut frames = Vec::new();
-        for run in replies.chunk_by(|a, b| a.is_short() && b.is_short()) {
-            if let [Reply { call, worker, elapsed, result: Ok(value) }] = run
-                && !run[0].is_short()
-            {
-                let (call, worker, elapsed) = (*call, *worker, *elapsed);
-                let head = ReplyHead { call, worker, elapsed, status: Status::Value };
-                let head = |body: &mut Vec<u8>| {
-                    encode(&head, body);
-                    encode(&(value.len() as u64), body);
-                };
-                frames.extend(frame(from_client::REPLIES, head, value.clone()));
-            } else {
-                let mut encoded = Vec::new();
-                Self::encode_replies(run, max_message, &mut encoded);
-                frames.push(encoded.into());
-            }
-        }
-        frames
-    }
-
-    /// The same, all copied behind what is in `buffer`.
-    pub(crate) fn encode_replies(replies: &[Reply], max_message: usize, buffer: &mut Vec<u8>) {
-        let mut rest = replies;
-        while !rest.is_empty() {
-            let mut bytes = FRAME_HEAD;
-            let fits = rest.iter().take(MAX_ITEMS).take_while(|reply| {
-                bytes += reply.encoded_len();
-                bytes <= max_message
-            });
-            let (now, later) = rest.split_at(fits.count().max(1));
-            rest = later;
-            buffer.reserve(bytes.min(max_message));
-            append_frame(buffer, from_client::REPLIES, |body| {
-                for reply in now {
-                    encode_reply(reply, body);
-                }
-            });
-        }
-    }
-
     pub(crate) fn heartbeat() -> Bytes {
         frame_with(from_client::HEARTBEAT, |_| ())
     }
@@ -534,7 +434,7 @@ impl ServerMessage {
     }
 }
 
-fn malformed(what: &'static str) -> impl Fn(String) -> WireError {
+pub(super) fn malformed(what: &'static str) -> impl Fn(String) -> WireError {
     move |message| WireError::Malformed { what, message }
 }
 
@@ -543,7 +443,7 @@ pub(super) fn plain<T: Serialize + ?Sized>(kind: u8, message: &T) -> Bytes {
 }
 
 /// The messages consist of integers, texts and vectors, which bincode always encodes.
-fn encode<T: Serialize + ?Sized>(message: &T, buffer: &mut Vec<u8>) {
+pub(super) fn encode<T: Serialize + ?Sized>(message: &T, buffer: &mut Vec<u8>) {
     if let Err(error) = codec::encode(message, buffer) {
         debug_assert!(false, "a message could not be encoded: {error}");
     }
@@ -561,7 +461,7 @@ fn count<H: DeserializeOwned>(what: &'static str, body: &Bytes) -> Result<u64, W
 }
 
 /// Checks that a frame is of so many items as it may be.
-fn few(what: &'static str, items: u64) -> Result<(), WireError> {
+pub(super) fn few(what: &'static str, items: u64) -> Result<(), WireError> {
     match items <= MAX_ITEMS as u64 {
         true => Ok(()),
         false => {
@@ -581,38 +481,9 @@ fn decode_head<T: DeserializeOwned>(
     Ok((head, decoder.rest()))
 }
 
-fn encode_reply(reply: &Reply, body: &mut Vec<u8>) {
-    let status = match &reply.result {
-        Ok(_) => Status::Value,
-        Err(failure) => Status::Failure(failure.clone()),
-    };
-    let Reply { call, worker, elapsed, .. } = *reply;
-    encode(&ReplyHead { call, worker, elapsed, status }, body);
-    if let Ok(Encoded { start, block }) = &reply.result {
-        encode(&((start.len() + block.len()) as u64), body);
-        body.extend_from_slice(start);
-        body.extend_from_slice(block);
-    }
-}
-
-fn decode_replies(body: Bytes) -> Result<Vec<Reply>, WireError> {
-    let mut decoder = Decoder::new(body);
-    let mut replies = Vec::new();
-    while !decoder.is_empty() {
-        few("reply", replies.len() as u64 + 1)?;
-        let head: ReplyHead = decoder.take().map_err(malformed("reply"))?;
-        let result = match head.status {
-            Status::Value => Ok(decoder.bytes().map_err(malformed("reply"))?.into()),
-            Status::Failure(failure) => Err(failure),
-        };
-        let ReplyHead { call, worker, elapsed, .. } = head;
-        replies.push(Reply { call, worker, elapsed, result });
-    }
-    Ok(replies)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::reply::{ReplyHead, Status};
     use super::*;
 
     fn unframe(frame: &[Bytes]) -> Bytes {
@@ -620,24 +491,6 @@ mod tests {
         let length = u32::from_le_bytes(whole[..4].try_into().unwrap()) as usize;
         assert_eq!(length, whole.len() - 4);
         Bytes::from(whole).slice(4..)
-    }
-
-    /// The replies in each frame of what is written.
-    fn parse_replies(parts: &[Bytes]) -> Vec<Vec<Reply>> {
-        let mut written = Bytes::from(parts.concat());
-        let mut frames = Vec::new();
-        while !written.is_empty() {
-            let length = u32::from_le_bytes(written[..4].try_into().unwrap()) as usize;
-            match ClientMessage::parse(written.split_to(4 + length).slice(4..)) {
-                Ok(ClientMessage::Replies(replies)) => frames.push(replies),
-                other => panic!("{other:?}"),
-            }
-        }
-        frames
-    }
-
-    fn reply(worker: u32, result: Result<Bytes, Failure>) -> Reply {
-        Reply { call: 7, worker, elapsed: 1_000_000, result: result.map(Encoded::from) }
     }
 
     #[test]
@@ -666,14 +519,6 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_no_more_in_a_frame_than_the_server_takes() {
-        let replies: Vec<Reply> =
-            (0..=MAX_ITEMS as u32).map(|worker| reply(worker, Ok(Bytes::new()))).collect();
-        let frames = parse_replies(&ClientMessage::replies(&replies, 256 << 20));
-        assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [MAX_ITEMS, 1]);
-    }
-
-    #[test]
     fn a_call_comes_back_with_its_arguments() {
         let head = CallHead {
             call: u64::MAX,
@@ -685,34 +530,6 @@ mod tests {
         let arguments = Bytes::from_static(b"arguments");
         let frame = unframe(&head.to_frame(arguments.clone()));
         assert_eq!(ServerMessage::parse(frame), Ok(ServerMessage::Call(head, arguments)));
-    }
-
-    #[test]
-    fn replies_share_a_frame_up_to_the_limit() {
-        let failed = Failure::Failed { message: "no".into(), chain: vec!["why".into()] };
-        let all: Vec<_> = (0..10)
-            .map(|w| reply(w, Ok(Bytes::from(vec![0; 100]))))
-            .chain([reply(10, Err(failed)), reply(11, Err(Failure::Cancelled))])
-            .collect();
-        let one = parse_replies(&ClientMessage::replies(&all, 1 << 20));
-        assert_eq!(one, [all.clone()]);
-        let several = parse_replies(&ClientMessage::replies(&all, 400));
-        let length = |replies: &[Reply]| ClientMessage::replies(replies, 1 << 20).concat().len();
-        assert!(several.len() > 1 && several.iter().all(|replies| length(replies) <= 400 + 4));
-        assert_eq!(several.concat(), all);
-    }
-
-    #[test]
-    fn a_long_value_is_a_part_of_its_own_between_others() {
-        let long = Bytes::from(vec![7; COPIED + 1]);
-        let short = || Ok(Bytes::from_static(b"short"));
-        let all = [reply(0, short()), reply(1, short()), reply(2, Ok(long.clone()))];
-        let all = [&all[..], &[reply(3, Ok(long.clone())), reply(4, short())]].concat();
-        let parts = ClientMessage::replies(&all, 1 << 20);
-        assert_eq!(parts.iter().filter(|part| part.as_ptr() == long.as_ptr()).count(), 2);
-        let frames = parse_replies(&parts);
-        assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 1]);
-        assert_eq!(frames.concat(), all);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod frame;
 mod garbage;
 mod logs;
 mod message;
+mod reply;
 mod trace;
 
 #[cfg(feature = "net")]
@@ -13,9 +14,10 @@ pub(crate) use frame::{Preamble, PreambleError, is_tls};
 pub(crate) use logs::{ForwardLogs, LoggedLine, Logs};
 pub(crate) use message::{
     Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record,
-    Refused, Release, Reply, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict,
-    Welcome, WireError, Withdraw,
+    Refused, Release, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict, Welcome,
+    WireError, Withdraw,
 };
+pub(crate) use reply::Reply;
 pub(crate) use trace::Trace;
 
 /// The version of the protocol that this crate speaks.
