@@ -10,10 +10,11 @@ use dp_core::net::address::Address;
 use dp_core::net::launch;
 use tracing::Level;
 
-use crate::builder::{NoState, Security, ServerBuilder, Settings, TlsFiles, TokenSource};
+use crate::builder::{NoState, ServerBuilder};
 use crate::console::OutputFormat;
 use crate::export::{ReportFile, SaveError};
 use crate::launch::Launch;
+use crate::settings::{Security, Settings, TlsFiles, TokenSource};
 
 /// Bytes in the unit in which people give the size of a message.
 pub(crate) const MIB: usize = 1024 * 1024;

@@ -71,7 +71,9 @@ mod report;
 mod run;
 mod runs;
 mod server;
+mod settings;
 mod signals;
+mod start;
 mod store;
 mod terminal;
 mod time;
@@ -84,7 +86,7 @@ use dp_core::net::address;
 use dp_core::net::chain;
 
 pub use args::ServerArgs;
-pub use builder::{Given, NoState, ServerBuilder, StartError, StateGiven, Stateless};
+pub use builder::{Given, NoState, ServerBuilder, StateGiven, Stateless};
 pub use cli::{main, main_with};
 pub use console::{ConsoleError, OutputFormat};
 #[cfg(feature = "otel")]
@@ -97,3 +99,4 @@ pub use export::{ReportFile, SaveError};
 pub use report::{FailedRun, Report, WorkerEnd, WorkerOutcome};
 pub use run::RunError;
 pub use server::{ReadyError, Server, ShutdownError};
+pub use start::StartError;

@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::address::DEFAULT_ADDRESS;
-use crate::builder::{Settings, StartError};
+use crate::settings::Settings;
+use crate::start::StartError;
 use crate::traffic::{Counted, Traffic};
 #[cfg(unix)]
 use crate::unix;

@@ -24,12 +24,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::field::Empty;
 
-use crate::builder::Settings;
 use crate::chain;
 use crate::gather::Gathering;
 use crate::logs::Recent;
 use crate::report::{Facts, Report};
 use crate::runs::{Origin, Runs};
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::time::timeout;
 use crate::traffic::Traffic;

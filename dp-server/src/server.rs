@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
-use crate::builder::{ServerBuilder, Settings};
+use crate::builder::ServerBuilder;
 use crate::console::{Console, ConsoleError, Signals};
 use crate::launch::Launched;
 use crate::listen::Listening;
@@ -22,6 +22,7 @@ use crate::page::Pages;
 use crate::report::Report;
 use crate::run::{self, RunError, Runner, Turns};
 use crate::runs::{Origin, Runs};
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::terminal::Screen;
 use crate::traffic::Traffic;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::time::sleep;
 
-use crate::builder::StartError;
+use crate::start::StartError;
 
 /// Only processes of the server's own user, and root, may connect.
 const OWN_USER: u32 = 0o600;

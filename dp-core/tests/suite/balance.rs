@@ -13,6 +13,7 @@ struct Worker(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     starts: Mutex<Vec<(usize, Instant)>>,
+    begun: AtomicUsize,
     dropped: AtomicUsize,
 }
 
@@ -39,12 +40,17 @@ impl Worker {
         Ok((ctx.worker().id().to_string(), n * n))
     }
 
-    /// Only the workers below `below` ever answer.
+    /// Only the workers below `below` ever answer, and not before all of `all` have begun: a call that
+    /// is cancelled before it begins leaves nothing to drop.
     #[remote]
-    async fn answer(&self, ctx: &Context<Self>, below: usize) -> usize {
+    async fn answer(&self, ctx: &Context<Self>, below: usize, all: usize) -> usize {
         let on_drop = OnDrop(&self.0);
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
         if ctx.worker().index() >= below {
             std::future::pending::<()>().await;
+        }
+        while self.0.begun.load(Ordering::SeqCst) < all {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         std::mem::forget(on_drop);
         ctx.worker().index()
@@ -123,7 +129,7 @@ async fn a_map_without_workers_says_so_for_each_item() {
 #[tokio::test]
 async fn a_quorum_is_done_when_enough_succeeded_and_cancels_the_rest() {
     let (master, shared) = workers(5);
-    let outcomes = master.answer(3).quorum(3).await.unwrap();
+    let outcomes = master.answer(3, 5).quorum(3).await.unwrap();
     assert_eq!(outcomes.successes().count(), 3);
     assert_eq!(outcomes[&id("w4")].result, Err(CallError::Cancelled));
     until(|| shared.dropped.load(Ordering::SeqCst) == 2).await;
@@ -136,13 +142,13 @@ async fn a_quorum_is_done_when_enough_succeeded_and_cancels_the_rest() {
 #[tokio::test]
 async fn any_gives_the_first_success() {
     let (master, shared) = workers(4);
-    let value = master.any(|worker| worker.answer(1)).await.unwrap();
+    let value = master.any(|worker| worker.answer(1, 4)).await.unwrap();
     assert_eq!(value, 0);
     until(|| shared.dropped.load(Ordering::SeqCst) == 3).await;
     assert_eq!(master.any(|worker| worker.fail_below(3)).await.unwrap(), 3);
     let error = master.any(|worker| worker.fail_below(9)).await.unwrap_err();
     assert_eq!(error.to_string(), "4 of 4 workers failed: w[1-4] failed: too low");
-    assert!(master.select(|_| false).any(|worker| worker.answer(1)).await.is_err());
+    assert!(master.select(|_| false).any(|worker| worker.answer(1, 4)).await.is_err());
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use dp_core::net::{ServerGate, Token};
 
 #[cfg(unix)]
 pub(crate) use self::processes::{Launched, end_at_once};
-use crate::builder::{Settings, StartError};
+use crate::settings::Settings;
+use crate::start::StartError;
 
 /// How long clients that were launched look for their server, and then for one that was lost, unless
 /// the environment says something else: they end by themselves where it was killed.

@@ -15,7 +15,7 @@ use rustix::process::{
 };
 
 use super::{Launch, NOT_FOR_CLIENTS, Part, Reached, failed, output, server_address};
-use crate::builder::StartError;
+use crate::start::StartError;
 
 /// How long those that were told to quit may take to end by themselves.
 const QUITTING: Duration = Duration::from_secs(2);

@@ -28,9 +28,10 @@ use self::guard::Guard;
 use self::http::{Served, Site};
 use self::hub::Hub;
 use crate::address;
-use crate::builder::{Settings, StartError, TlsFiles};
 use crate::listen;
 use crate::run::Runner;
+use crate::settings::{Settings, TlsFiles};
+use crate::start::StartError;
 
 /// The port of the page unless another is asked for.
 const DEFAULT_PORT: u16 = 8148;
