@@ -174,7 +174,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
 
     /// Listens also on addresses that others than this machine reach, and over an engine, without asking
     /// anybody for a proof: whoever reaches the port, or the NATS server, can join. Default: that is
-    /// [an error](StartError::Exposed).
+    /// [an error](crate::StartError::Exposed).
     pub fn insecure(mut self) -> Self {
         self.settings.security.insecure = true;
         self

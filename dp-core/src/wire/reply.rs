@@ -180,7 +180,7 @@ mod tests {
             .chain([reply(10, Err(failed)), reply(11, Err(Failure::Cancelled))])
             .collect();
         let one = parse_replies(&ClientMessage::replies(&all, 1 << 20));
-        assert_eq!(one, [all.clone()]);
+        assert_eq!(one, std::slice::from_ref(&all));
         let several = parse_replies(&ClientMessage::replies(&all, 400));
         let length = |replies: &[Reply]| ClientMessage::replies(replies, 1 << 20).concat().len();
         assert!(several.len() > 1 && several.iter().all(|replies| length(replies) <= 400 + 4));

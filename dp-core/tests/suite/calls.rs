@@ -432,11 +432,14 @@ async fn a_constructor_that_panics_is_tried_again_and_told() {
 #[tokio::test]
 async fn a_timeout_ends_the_call_and_cancels_the_worker() {
     let (master, shared) = subjects(3);
+    // On a busy machine the time may be over before the method has begun: then there is nothing to drop.
+    let begun_are_dropped =
+        || shared.dropped.load(Ordering::SeqCst) == shared.started.available_permits();
     let after = Duration::from_millis(40);
     let error = master.workers()[0].wait().timeout(after).await.unwrap_err();
     assert_eq!(error, CallError::TimedOut { after });
     assert_eq!(error.executed(), Executed::Maybe);
-    until(|| shared.dropped.load(Ordering::SeqCst) == 1).await;
+    until(begun_are_dropped).await;
 
     let error = master.wait_alone().timeout(after).await.unwrap_err();
     assert_eq!(
@@ -445,7 +448,7 @@ async fn a_timeout_ends_the_call_and_cancels_the_worker() {
     );
     // The workers are free again.
     master.add(1).await.unwrap();
-    until(|| shared.dropped.load(Ordering::SeqCst) == 4).await;
+    until(begun_are_dropped).await;
 }
 
 #[tokio::test]
@@ -508,9 +511,11 @@ async fn a_call_that_waits_in_the_queue_is_cancelled_before_it_starts() {
 #[tokio::test]
 async fn a_method_that_listens_for_its_cancellation_ends_by_itself() {
     let (master, shared) = subjects(2);
-    let after = Duration::from_millis(30);
-    let error = master.clean_up().timeout(after).await.unwrap_err();
-    assert_eq!(error.failures().count(), 2);
+    {
+        let mut cleaning = std::pin::pin!(master.clean_up());
+        assert!(futures_util::poll!(cleaning.as_mut()).is_pending());
+        started(&shared, 2).await;
+    }
     until(|| shared.logged() == ["cleaned up", "cleaned up"]).await;
 }
 
