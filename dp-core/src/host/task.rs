@@ -82,14 +82,22 @@ impl<W: DistributedWorker> Task<W> {
         slot: &Arc<Slot<W>>,
         Waiting { call, arguments, info }: Waiting,
         now: Instant,
-        mut spare: Option<Arc<Self>>,
+        spare: Option<Arc<Self>>,
     ) -> Arc<Self> {
-        let kept = spare.as_mut().and_then(Arc::get_mut);
-        let cancel = kept.and_then(|spare| {
-            let unused = Arc::get_mut(&mut spare.cancel)?;
-            (!unused.is_cancelled()).then(|| spare.cancel.clone())
-        });
-        let task = Self {
+        if let Some(mut spare) = spare
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            // It is of the same host, whose handles the threads of a batch would wait for each other for.
+            place.slot = slot.clone();
+            (place.call, place.info, place.started) = (call, info, now);
+            (place.turn, place.stage) = (Turn::queued(), Mutex::new(Stage::Waiting(arguments)));
+            (*place.ended.get_mut(), *place.left_alone.get_mut()) = (0, false);
+            if Arc::get_mut(&mut place.cancel).is_none_or(|cancel| cancel.is_cancelled()) {
+                place.cancel = Arc::default();
+            }
+            return spare;
+        }
+        Arc::new(Self {
             host: host.clone(),
             slot: slot.clone(),
             call,
@@ -99,15 +107,8 @@ impl<W: DistributedWorker> Task<W> {
             ended: AtomicU8::new(0),
             left_alone: AtomicBool::new(false),
             stage: Mutex::new(Stage::Waiting(arguments)),
-            cancel: cancel.unwrap_or_default(),
-        };
-        if let Some(mut spare) = spare
-            && let Some(place) = Arc::get_mut(&mut spare)
-        {
-            *place = task;
-            return spare;
-        }
-        Arc::new(task)
+            cancel: Arc::default(),
+        })
     }
 
     pub(super) fn call(&self) -> &Call {
