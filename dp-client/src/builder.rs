@@ -26,6 +26,9 @@ pub struct ClientBuilder<W, C = DefaultConstructor> {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) server: String,
+    /// An engine is asked for, which this program was built without.
+    #[cfg(not(feature = "nats"))]
+    pub(crate) engine: bool,
     #[cfg(feature = "nats")]
     pub(crate) engine: Result<Option<dp_nats::Settings>, dp_nats::SettingsError>,
     pub(crate) id: Option<String>,
@@ -87,6 +90,8 @@ impl Default for Settings {
             server: DEFAULT_ADDRESS.to_owned(),
             #[cfg(feature = "nats")]
             engine: Ok(None),
+            #[cfg(not(feature = "nats"))]
+            engine: false,
             id: None,
             ranked: false,
             workers: 1,

@@ -305,6 +305,12 @@ pub enum ClientError {
     /// The client was built outside of a tokio runtime.
     #[error("a client needs a tokio runtime: build and run it within one")]
     NoRuntime,
+    /// NATS is to carry the connection, and this program was built without it.
+    #[error(
+        "DP_ENGINE or --engine asks for NATS, which this program was built without: build it with the \
+         feature `nats` of dp-client, or leave that out"
+    )]
+    WithoutNats,
     /// A client hosts at least one worker.
     #[error("a client hosts at least one worker: `workers` is 0")]
     NoWorkers,

@@ -42,6 +42,10 @@ impl Target {
             let address = Address::Engine { engine: engine.engine(), job };
             return Ok(Self::Nats(address, engine.clone()));
         }
+        #[cfg(not(feature = "nats"))]
+        if settings.engine {
+            return Err(ClientError::WithoutNats);
+        }
         Ok(Self::At(settings.server.parse()?))
     }
 

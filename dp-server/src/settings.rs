@@ -17,6 +17,9 @@ pub(crate) struct Settings {
     /// `None` is the default address, or none with an engine.
     pub(crate) bind: Option<Vec<String>>,
     pub(crate) bind_also: Vec<String>,
+    /// An engine is asked for, which this program was built without.
+    #[cfg(not(feature = "nats"))]
+    pub(crate) engine: bool,
     #[cfg(feature = "nats")]
     pub(crate) engine: Result<Option<dp_nats::Settings>, dp_nats::SettingsError>,
     pub(crate) workers: usize,
@@ -87,6 +90,8 @@ impl Default for Settings {
             bind_also: Vec::new(),
             #[cfg(feature = "nats")]
             engine: Ok(None),
+            #[cfg(not(feature = "nats"))]
+            engine: false,
             workers: 1,
             frequency: None,
             output: OutputFormat::Text,

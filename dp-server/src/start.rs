@@ -39,6 +39,10 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         S: StateGiven<W>,
     {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        #[cfg(not(feature = "nats"))]
+        if self.settings.engine {
+            return Err(StartError::WithoutNats);
+        }
         for file in &self.settings.reports {
             file.check()?;
         }
@@ -87,13 +91,12 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
                 }
                 #[cfg(feature = "nats")]
                 let engine = runner.settings.engine.clone()?.map(|engine| engine.environment());
+                #[cfg(feature = "nats")]
+                let engine = engine.unwrap_or_default();
                 #[cfg(not(feature = "nats"))]
-                let engine = None;
-                let reached = Reached {
-                    addresses: listening.addresses(),
-                    engine: engine.unwrap_or_default(),
-                    token: token.as_ref(),
-                };
+                let engine = Vec::new();
+                let reached =
+                    Reached { addresses: listening.addresses(), engine, token: token.as_ref() };
                 Some(Launched::start(launch, &W::contract().worker, reached).await?)
             }
         };
@@ -179,6 +182,12 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
     },
+    /// NATS is to carry connections, and this program was built without it.
+    #[error(
+        "DP_ENGINE or --engine asks for NATS, which this program was built without: build it with the \
+         feature `nats` of dp-server, or leave that out"
+    )]
+    WithoutNats,
     /// What is to carry connections is no NATS server's address.
     #[cfg(feature = "nats")]
     #[error(transparent)]
