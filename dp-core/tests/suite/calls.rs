@@ -169,6 +169,12 @@ impl Subject {
         panic!("an expected panic");
     }
 
+    /// Where what it is lent lies.
+    #[remote]
+    fn address(&self, block: &[u8]) -> usize {
+        block.as_ptr().addr()
+    }
+
     #[remote]
     fn large(&self, bytes: usize) -> Vec<u8> {
         vec![7; bytes]
@@ -260,6 +266,16 @@ async fn a_selection_is_a_master_of_its_own() {
     assert_eq!(last.value().await.unwrap()[&id("w6")], 5);
     let values = odd.each(|w| w.add(w.info().index() as u64)).await.unwrap().into_values();
     assert_eq!(values, [6, 8, 10]);
+}
+
+#[tokio::test]
+async fn workers_of_one_client_are_lent_the_same_block() {
+    // So many have one connection.
+    let (master, _) = subjects(20);
+    for length in [10, 100_000] {
+        let addresses = master.address(&vec![1; length]).await.unwrap().into_values();
+        assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
+    }
 }
 
 #[tokio::test]
