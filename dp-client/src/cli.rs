@@ -76,10 +76,6 @@ pub struct ClientArgs {
     #[allow(missing_docs)] // It would be the description of the program.
     pub nats: dp_nats::EngineArgs,
 
-    #[cfg(not(feature = "nats"))]
-    #[arg(long, env = "DP_ENGINE", value_name = "URL", hide = true, hide_env_values = true)]
-    engine: Option<String>,
-
     /// This client's name, which no other client may have [default: host name and process id]
     ///
     /// With --tls-cert it is the name in the certificate. Where a launcher has started several clients
@@ -241,7 +237,7 @@ impl ClientArgs {
             #[cfg(feature = "nats")]
             engine: self.nats.settings(),
             #[cfg(not(feature = "nats"))]
-            engine: self.engine.as_ref().is_some_and(|engine| !engine.is_empty()),
+            engine: std::env::var_os("DP_ENGINE").is_some_and(|engine| !engine.is_empty()),
             id: self.id.clone(),
             ranked: true,
             workers: self.workers,

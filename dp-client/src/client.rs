@@ -307,8 +307,8 @@ pub enum ClientError {
     NoRuntime,
     /// NATS is to carry the connection, and this program was built without it.
     #[error(
-        "DP_ENGINE or --engine asks for NATS, which this program was built without: build it with the \
-         feature `nats` of dp-client, or leave that out"
+        "DP_ENGINE asks for NATS, which this program was built without: build it with the feature \
+         `nats` of dp-client, or unset the variable"
     )]
     WithoutNats,
     /// A client hosts at least one worker.

@@ -105,14 +105,17 @@ impl From<Bytes> for Encoded {
     }
 }
 
-/// The value itself, if it is a block of bytes that is cheaper shared than copied.
+/// The value itself, if it is a block of bytes that is cheaper kept than copied.
+///
+/// `Bytes` that others share are copied: what happens when the last handle of them is dropped may be the
+/// user's code (`Bytes::from_owner`), which has no place where a connection is written to.
 pub(crate) fn as_block<T: 'static>(value: T) -> Result<Bytes, T> {
     let mut slot = Some(value);
     let any: &mut dyn Any = &mut slot;
     let block = if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>() {
         bytes.take_if(|bytes| bytes.len() > COPIED).map(Bytes::from)
     } else if let Some(bytes) = any.downcast_mut::<Option<Bytes>>() {
-        bytes.take_if(|bytes| bytes.len() > COPIED)
+        bytes.take_if(|bytes| bytes.len() > COPIED && bytes.is_unique())
     } else {
         None
     };
@@ -215,8 +218,12 @@ impl Decoder {
     }
 
     fn skip(&mut self, used: usize) {
-        // It panics past the end; bincode never reports more than there was.
-        self.0.advance(used.min(self.0.len()));
+        if used < self.0.len() {
+            self.0.advance(used);
+        } else {
+            // Whoever keeps the decoder, as for the time of a call, does not keep the message.
+            self.0 = Bytes::new();
+        }
     }
 }
 
@@ -254,6 +261,13 @@ mod tests {
         let memory = bytes.as_ptr();
         let Encoded { start, block } = super::encoded(bytes).unwrap();
         assert_eq!((&start[..], block.as_ptr()), (&[251, 1, 16][..], memory));
+        let bytes = Bytes::from(vec![7_u8; COPIED + 1]);
+        let memory = bytes.as_ptr();
+        let shared = bytes.clone();
+        assert!(super::encoded(bytes).unwrap().block.is_empty());
+        assert_eq!(super::encoded(shared).unwrap().block.as_ptr(), memory);
+        let owned = Bytes::from_owner(vec![7_u8; COPIED + 1]);
+        assert!(super::encoded(owned).unwrap().block.is_empty());
         let Encoded { start, block } = super::encoded(Bytes::from(vec![7; COPIED])).unwrap();
         assert_eq!((start.len(), block.len()), (3 + COPIED, 0));
     }
@@ -285,6 +299,15 @@ mod tests {
             assert!(decode::<Vec<String>>(message.clone()).is_err());
             assert!(decode::<Vec<u64>>(message).is_err());
         }
+    }
+
+    #[test]
+    fn a_decoder_at_its_end_does_not_keep_the_message() {
+        let message = encoded(&vec![7_u64; 1_000]);
+        let mut decoder = Decoder::new(message.clone());
+        assert_eq!(decoder.take::<Vec<u64>>().unwrap().len(), 1_000);
+        decoder.end().unwrap();
+        assert!(message.is_unique());
     }
 
     #[test]

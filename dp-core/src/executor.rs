@@ -290,7 +290,7 @@ impl Shared {
                 if woken {
                     self.work.notify_one();
                 }
-                drop(ended.take());
+                drop_job(&mut ended);
                 // Jobs catch what user code throws; this keeps the count right even if one did not.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = lock(&self.state);
@@ -307,7 +307,7 @@ impl Shared {
                 drop(state);
                 // Without the lock: this may be the last handle of the job, and of all that it
                 // holds, the user's worker and this executor among it.
-                drop(ended.take());
+                drop_job(&mut ended);
                 state = lock(&self.state);
             } else if state.closed {
                 break;
@@ -326,7 +326,7 @@ impl Shared {
         state.free.push(place);
         state.threads -= 1;
         drop(state);
-        drop(ended);
+        drop_job(&mut ended);
     }
 
     fn monitor(self: Arc<Self>) {
@@ -369,6 +369,11 @@ impl Shared {
             self.spawn(state);
         }
     }
+}
+
+/// Drops what may be the last handle of a job, and of the user's values in it.
+fn drop_job(ended: &mut Option<RunningJob>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(ended.take())));
 }
 
 impl State {

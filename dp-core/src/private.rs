@@ -148,6 +148,9 @@ impl Failure {
     }
 }
 
+/// Up to this length, what stands before a block is copied into each frame.
+const SHORT: usize = 1 << 10;
+
 /// Arguments being encoded.
 #[derive(Debug, Default)]
 pub struct Arguments {
@@ -201,6 +204,10 @@ impl Arguments {
     pub(crate) fn encode(add: impl FnOnce(&mut Self)) -> Result<Encoded, CallError> {
         let mut arguments = Self::default();
         add(&mut arguments);
+        if arguments.buffer.len() > SHORT {
+            // It would be copied into every frame; in one with the block it is shared.
+            arguments.add(|_| Ok(()));
+        }
         match arguments.error {
             None => Ok(Encoded { start: arguments.buffer.into(), block: arguments.block }),
             Some(error) => {
@@ -341,21 +348,26 @@ mod tests {
     #[test]
     fn only_the_last_argument_is_left_where_it_is() {
         let block = || vec![7_u8; 10_000];
-        let last = block();
-        let memory = last.as_ptr();
-        let Encoded { start, block: left } = Arguments::encode(|arguments| {
-            arguments.owned(block());
-            arguments.owned("text".to_owned());
-            arguments.owned(Bytes::from(block()));
-            arguments.owned(last);
-        })
-        .unwrap();
+        let all = |long: bool| {
+            let last = block();
+            let memory = last.as_ptr();
+            let encoded = Arguments::encode(|arguments| {
+                arguments.owned(if long { block() } else { Vec::new() });
+                arguments.owned("text".to_owned());
+                arguments.owned(last);
+            });
+            (encoded.unwrap(), memory)
+        };
+        let (Encoded { start, block: left }, memory) = all(false);
         assert_eq!(left.as_ptr(), memory);
-        let mut decoder = codec::Decoder::new(Encoded { start, block: left }.into_bytes());
-        assert_eq!(decoder.value::<Vec<u8>>().unwrap(), block());
-        assert_eq!(decoder.value::<String>().unwrap(), "text");
-        assert_eq!(decoder.value::<Vec<u8>>().unwrap(), block());
-        assert_eq!(decoder.value::<Bytes>().unwrap(), block());
-        decoder.end().unwrap();
+        let long = all(true).0;
+        assert!(left.len() == 10_000 && long.block.is_empty());
+        for (encoded, first) in [(Encoded { start, block: left }, Vec::new()), (long, block())] {
+            let mut decoder = codec::Decoder::new(encoded.into_bytes());
+            assert_eq!(decoder.value::<Vec<u8>>().unwrap(), first);
+            assert_eq!(decoder.value::<String>().unwrap(), "text");
+            assert_eq!(decoder.value::<Bytes>().unwrap(), block());
+            decoder.end().unwrap();
+        }
     }
 }

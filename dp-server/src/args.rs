@@ -71,10 +71,6 @@ pub struct ServerArgs {
     #[allow(missing_docs)] // It would be the description of the program.
     pub nats: dp_nats::EngineArgs,
 
-    #[cfg(not(feature = "nats"))]
-    #[arg(long, env = "DP_ENGINE", value_name = "URL", hide = true, hide_env_values = true)]
-    engine: Option<String>,
-
     /// How many workers make it ready to run; `auto` asks the launcher
     ///
     /// That is DP_SIZE, or what mpirun or Slurm say, less one where the server itself is one of those
@@ -394,7 +390,8 @@ impl ServerArgs {
         }
         #[cfg(not(feature = "nats"))]
         {
-            settings.engine = self.engine.as_ref().is_some_and(|engine| !engine.is_empty());
+            settings.engine =
+                std::env::var_os("DP_ENGINE").is_some_and(|engine| !engine.is_empty());
         }
         let limits = &mut settings.limits;
         for (limit, given) in [

@@ -184,8 +184,8 @@ pub enum StartError {
     },
     /// NATS is to carry connections, and this program was built without it.
     #[error(
-        "DP_ENGINE or --engine asks for NATS, which this program was built without: build it with the \
-         feature `nats` of dp-server, or leave that out"
+        "DP_ENGINE asks for NATS, which this program was built without: build it with the feature \
+         `nats` of dp-server, or unset the variable"
     )]
     WithoutNats,
     /// What is to carry connections is no NATS server's address.

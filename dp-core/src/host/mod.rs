@@ -422,6 +422,8 @@ impl<W: DistributedWorker> Job for Batch<W> {
                 break;
             }
         }
+        // With what it has of calls: whoever has the answers does not find them under way.
+        drop(pace);
         // The replies of this batch leave together.
         self.link.write_now();
     }

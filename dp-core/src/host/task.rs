@@ -92,7 +92,8 @@ impl<W: DistributedWorker> Task<W> {
             (place.call, place.info, place.started) = (call, info, now);
             (place.turn, place.stage) = (Turn::queued(), Mutex::new(Stage::Waiting(arguments)));
             (*place.ended.get_mut(), *place.left_alone.get_mut()) = (0, false);
-            if Arc::get_mut(&mut place.cancel).is_none_or(|cancel| cancel.is_cancelled()) {
+            let used = |cancel: &mut CancelSignal| cancel.is_cancelled() || cancel.has_listeners();
+            if Arc::get_mut(&mut place.cancel).is_none_or(used) {
                 place.cancel = Arc::default();
             }
             return spare;

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
-use super::Outbox;
+use super::outbox::{Outbox, Turn};
 use crate::error::io_reason;
 use crate::memory;
 use crate::wire::{Preamble, PreambleError, WireError, is_tls};
@@ -168,8 +169,12 @@ pub(crate) async fn write_frames(
     written: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
     let _writing = outbox.begin_writing(write, written);
-    while poll_fn(|cx| outbox.poll_write(cx)).await?.is_continue() {
-        outbox.pushed().await;
+    loop {
+        match poll_fn(|cx| outbox.poll_write(cx)).await? {
+            Turn::Done => outbox.pushed().await,
+            Turn::More => yield_now().await,
+            Turn::Over => break,
+        }
     }
     // Fails where the other side is gone already.
     let _ = poll_fn(|cx| outbox.poll_shutdown(cx)).await;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::sync::lock;
 use crate::wire::Reply;
 use sink::Sink;
+pub(super) use sink::Turn;
 
 /// Replies are announced to the writer at the latest when so many bytes of them wait.
 const REPLIES_AT_ONCE: usize = 64 << 10;
@@ -215,7 +216,8 @@ impl Outbox {
             return false;
         }
         let before = queue.frames.len();
-        queue.frames.extend(frames);
+        // A part of which there is nothing could never be written.
+        queue.frames.extend(frames.into_iter().filter(|frame| frame.len() > 0));
         let bytes: usize = queue.frames.range(before..).map(Waiting::len).sum();
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
         queue.pushed += bytes as u64;
@@ -287,7 +289,9 @@ impl Outbox {
             && let Some(frame) = queue.frames.pop_front()
         {
             bytes += frame.len();
-            load.parts.push_back(frame.head);
+            if !frame.head.is_empty() {
+                load.parts.push_back(frame.head);
+            }
             if !frame.body.is_empty() {
                 load.parts.push_back(frame.body);
             }
@@ -378,6 +382,18 @@ mod tests {
         outbox.push_call(None, 1, (0..3).map(frame));
         assert_eq!(take(&outbox), (Taken::Some, parts().into()));
         assert_eq!(outbox.withdraw(1, &[0, 1, 2]), [1, 2]);
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_part_that_is_empty() {
+        let outbox = Outbox::new(1 << 20);
+        // Up to where the writer stops, and then one whose second part is empty.
+        let long = Bytes::from(vec![0; TAKEN_AT_ONCE - 1]);
+        outbox.push([long, Bytes::from_static(b"head"), Bytes::new()]);
+        assert_eq!(take(&outbox).1.len(), 2);
+        assert_eq!(take(&outbox), (Taken::None, Vec::new()));
+        assert!(outbox.push_answer([Bytes::new()]));
+        assert_eq!(take(&outbox), (Taken::None, Vec::new()));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Where an outbox is written to, by its writer or by whoever sends.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem;
-use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -19,6 +18,8 @@ use crate::wire::{ClientMessage, Reply};
 
 /// Up to so many bytes are written by whoever sends them: less than a socket has room for.
 const WRITTEN_NOW: usize = 64 << 10;
+/// So many times at most the writer takes what waits, before others have their turn.
+const TAKES: usize = 16;
 /// How many parts one vectored write names; more are of no use to the kernel.
 const PARTS_AT_ONCE: usize = 64;
 /// The memory of so many replies is kept for the next ones.
@@ -26,7 +27,18 @@ const REPLIES_KEPT: usize = 1 << 10;
 
 thread_local! {
     /// Replies are encoded here, and seldom stay: a connection needs no memory of its own for that.
-    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static ENCODED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How a turn of writing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::link) enum Turn {
+    /// Nothing waits.
+    Done,
+    /// It was long enough: more may wait.
+    More,
+    /// Nothing waits, and nothing will any more.
+    Over,
 }
 
 /// Where it goes. Whoever has it locked writes, so that the order is that of the queue.
@@ -91,7 +103,7 @@ impl Outbox {
             // That of the caller's task is for its own work, and too small for a thousand connections.
             let unbudgeted = coop::unconstrained(poll_fn(|cx| sink.poll(self, cx, 1)));
             match pin!(unbudgeted).poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(ControlFlow::Continue(()))) if self.unwritten() == 0 => return,
+                Poll::Ready(Ok(Turn::Done | Turn::More)) if self.unwritten() == 0 => return,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => sink.failed = Some(error),
                 Poll::Pending => sink.blocked = true,
@@ -100,21 +112,18 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// The writer's turn: ready when nothing waits, with a break when nothing will any more.
-    pub(in crate::link) fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<ControlFlow<()>>> {
+    /// The writer's turn.
+    pub(in crate::link) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
         match &mut *lock(&self.sink) {
             Some(sink) => {
                 sink.failed.take().map_or(Ok(()), Err)?;
                 // Until it is through, it is the one to be told that there is room.
                 sink.blocked = true;
-                let polled = sink.poll(self, cx, usize::MAX);
+                let polled = sink.poll(self, cx, TAKES);
                 sink.blocked = polled.is_pending();
                 polled
             }
-            None => Poll::Ready(Ok(ControlFlow::Break(()))),
+            None => Poll::Ready(Ok(Turn::Over)),
         }
     }
 
@@ -138,21 +147,22 @@ impl Sink {
         outbox: &Outbox,
         cx: &mut Context<'_>,
         mut takes: usize,
-    ) -> Poll<io::Result<ControlFlow<()>>> {
+    ) -> Poll<io::Result<Turn>> {
         loop {
             if self.load.is_empty() {
-                let taken = match takes {
-                    0 => Taken::None,
-                    _ => outbox.take(&mut self.load),
+                let turn = match takes {
+                    0 => Some(Turn::More),
+                    _ => match outbox.take(&mut self.load) {
+                        Taken::Some => None,
+                        Taken::None => Some(Turn::Done),
+                        Taken::Over => Some(Turn::Over),
+                    },
                 };
-                takes = takes.saturating_sub(1);
-                if taken != Taken::Some {
+                if let Some(turn) = turn {
                     ready!(Pin::new(&mut self.write).poll_flush(cx))?;
-                    return Poll::Ready(Ok(match taken {
-                        Taken::Over => ControlFlow::Break(()),
-                        _ => ControlFlow::Continue(()),
-                    }));
+                    return Poll::Ready(Ok(turn));
                 }
+                takes -= 1;
             }
             let bytes = if self.load.are_short_replies() {
                 ready!(self.poll_replies(outbox, cx))?
@@ -189,20 +199,21 @@ impl Sink {
 
     /// Encodes and writes replies, of which nothing is left: what there is no room for becomes a part.
     fn poll_replies(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ENCODED.with_borrow_mut(|encoded| {
-            encoded.clear();
-            ClientMessage::encode_replies(&self.load.replies, outbox.peer_max_message, encoded);
-            self.load.handle_encoded(outbox, encoded.len());
-            let written = Pin::new(&mut self.write).poll_write(cx, encoded);
-            let bytes = match &written {
-                Poll::Ready(Ok(bytes)) => *bytes,
-                _ => 0,
-            };
-            if bytes < encoded.len() {
-                self.load.parts.push_back(Bytes::copy_from_slice(&encoded[bytes..]));
-            }
-            written
-        })
+        // Taken, and not borrowed: what is beneath may write to another connection.
+        let mut encoded = ENCODED.take();
+        encoded.clear();
+        ClientMessage::encode_replies(&self.load.replies, outbox.peer_max_message, &mut encoded);
+        self.load.handle_encoded(outbox, encoded.len());
+        let written = Pin::new(&mut self.write).poll_write(cx, &encoded);
+        let bytes = match &written {
+            Poll::Ready(Ok(bytes)) => *bytes,
+            _ => 0,
+        };
+        if bytes < encoded.len() {
+            self.load.parts.push_back(Bytes::copy_from_slice(&encoded[bytes..]));
+        }
+        ENCODED.set(encoded);
+        written
     }
 }
 
