@@ -216,8 +216,7 @@ impl Outbox {
             return false;
         }
         let before = queue.frames.len();
-        // A part of which there is nothing could never be written.
-        queue.frames.extend(frames.into_iter().filter(|frame| frame.len() > 0));
+        queue.frames.extend(frames);
         let bytes: usize = queue.frames.range(before..).map(Waiting::len).sum();
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
         queue.pushed += bytes as u64;
@@ -289,6 +288,7 @@ impl Outbox {
             && let Some(frame) = queue.frames.pop_front()
         {
             bytes += frame.len();
+            // A part of which there is nothing could never be written.
             if !frame.head.is_empty() {
                 load.parts.push_back(frame.head);
             }
