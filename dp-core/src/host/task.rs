@@ -87,7 +87,7 @@ impl<W: DistributedWorker> Task<W> {
         if let Some(mut spare) = spare
             && let Some(place) = Arc::get_mut(&mut spare)
         {
-            // It is of the same host, whose handles the threads of a batch would wait for each other for.
+            // It is of the same host: the threads of a batch would contend for the count of its handles.
             place.slot = slot.clone();
             (place.call, place.info, place.started) = (call, info, now);
             (place.turn, place.stage) = (Turn::queued(), Mutex::new(Stage::Waiting(arguments)));
