@@ -1,0 +1,6 @@
+//! The tests of dp-core from outside: one program, since each links everything.
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub)]
+
+mod api;
+mod memory;
+mod tcp;
