@@ -1,7 +1,7 @@
 //! A server and four clients, as five real processes on this machine:
 //!
 //! ```sh
-//! cargo run --release --example quickstart
+//! cargo run --example quickstart
 //! ```
 //!
 //! They work out π together. The program starts itself again with a sub-command for each process,

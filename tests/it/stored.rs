@@ -113,7 +113,7 @@ impl Drop for SmallDisk {
 #[test]
 fn on_a_full_disk_results_stay_on_the_workers_until_there_is_room() {
     let Some(disk) = SmallDisk::new() else {
-        eprintln!("skipped: it takes the right to mount a file system");
+        dp_tests::leave_out("the right to mount a file system");
         return;
     };
     let (path, ballast) = (disk.0.path().join("results"), disk.0.path().join("ballast"));

@@ -154,7 +154,7 @@ impl Users {
         let users = Self(place);
         let mut test = users.start(Self::NOBODY, "/bin/true", &[]);
         if !test.wait().success() {
-            eprintln!("skipped: this needs root, and `setpriv`");
+            dp_tests::leave_out("root, and `setpriv`");
             return None;
         }
         Some(users)

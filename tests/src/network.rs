@@ -40,7 +40,7 @@ impl Network {
             cable: "lo".to_owned(),
         };
         if let Err(error) = server.boot() {
-            eprintln!("skipped: this needs root, `ip netns` and network namespaces: {error}");
+            crate::leave_out(&format!("root, `ip netns` and network namespaces ({error})"));
             return None;
         }
         let mut network = Self { server, clients: Vec::new() };

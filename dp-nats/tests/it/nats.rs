@@ -23,6 +23,10 @@ mod transport {
         (server, settings, Mutex::new(listener))
     }
 
+    pub(crate) fn is_here() -> bool {
+        NatsServer::is_installed()
+    }
+
     pub(crate) async fn connection() -> (ServerEnd, Peer, ClientEnd) {
         let made = io().spawn(async {
             let (_, settings, listener) = JOB.get_or_init(job).await;

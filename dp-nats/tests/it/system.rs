@@ -139,6 +139,9 @@ async fn until_there(server: &Server<Worker>, workers: usize) -> MasterWorker<Wo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_the_same_over_nats_and_jobs_never_meet() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start("");
     let (day, night) = (settings(&nats.url(), "day"), settings(&nats.url(), "night"));
     // They are there before their servers.
@@ -165,6 +168,9 @@ async fn a_run_is_the_same_over_nats_and_jobs_never_meet() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_lost_and_a_stopped_one_holds_back_nobody() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start("");
     let settings = settings(&nats.url(), "dp");
     let server = server(&settings).await.unwrap();
@@ -202,6 +208,9 @@ async fn a_killed_worker_is_lost_and_a_stopped_one_holds_back_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_for_all_is_sent_once_and_comes_in_its_place() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     const WORKERS: usize = 12;
     let nats = NatsServer::start("");
     let settings = settings(&nats.url(), "dp");
@@ -248,6 +257,9 @@ async fn what_is_for_all_is_sent_once_and_comes_in_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_come_back_when_the_nats_server_does() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let mut nats = NatsServer::start("");
     let settings = settings(&nats.url(), "dp");
     let server = server(&settings).await.unwrap();
@@ -269,6 +281,9 @@ async fn clients_come_back_when_the_nats_server_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_longer_than_a_message_may_be_travels_in_several() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start("max_payload: 4096");
     let settings = settings(&nats.url(), "dp");
     let server = server(&settings).await.unwrap();
@@ -288,6 +303,9 @@ async fn what_is_longer_than_a_message_may_be_travels_in_several() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_nats_server_drops_is_reported_as_a_loss() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     // Much less than a client may be sent: it drops a client that does not read.
     let nats = NatsServer::start("max_payload: 65536\nmax_pending: 65536\nwrite_deadline: \"1s\"");
     let settings = settings(&nats.url(), "dp");
@@ -323,6 +341,9 @@ async fn what_the_nats_server_drops_is_reported_as_a_loss() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_of_a_cluster_are_as_good_as_one() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let [first, second] = [free_port(), free_port()];
     let config = |own, other| {
         format!(
@@ -358,6 +379,9 @@ async fn the_servers_of_a_cluster_are_as_good_as_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_of_its_own_is_a_leaf_node() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let port = free_port();
     let hub = NatsServer::start(&format!("leafnodes {{ listen: 127.0.0.1:{port} }}"));
     let leaf = NatsServer::start(&format!(
@@ -393,6 +417,9 @@ fn known(nats: &NatsServer, who: &str, job: &str) -> Settings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guides_configurations_let_in_whom_they_should() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let leaf_port = free_port();
     let hub = guide("hub", leaf_port);
     let site = guide("site", leaf_port);
@@ -431,6 +458,9 @@ authorization {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_the_nats_server_does_not_know_is_told_so_at_once() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start(KEYS);
     let server = server(&known(&nats, "master:m", "dp")).await.unwrap();
     let files = tempfile::tempdir().unwrap();
@@ -452,6 +482,9 @@ async fn whoever_the_nats_server_does_not_know_is_told_so_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_nats_server_proves_itself_by_tls_and_dp_by_a_token_through_it() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name);
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -483,6 +516,9 @@ async fn the_nats_server_proves_itself_by_tls_and_dp_by_a_token_through_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dps_own_tls_goes_through_it() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name);
     let certified = rcgen::generate_simple_self_signed(vec!["nightly".to_owned()]).unwrap();
@@ -527,6 +563,9 @@ async fn somebody_has_to_ask_for_a_proof_wherever_the_nats_server_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_nats_servers_stands_before_the_host() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start("authorization { token: \"s3:cret\" }");
     let known = |token: &str| {
         Settings::new(&nats.url().replace("nats://", &format!("nats://{token}@"))).unwrap()
@@ -542,6 +581,9 @@ async fn a_token_of_the_nats_servers_stands_before_the_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_are_gone_before_they_are_answered_hold_back_nobody() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start("");
     let settings = settings(&nats.url(), "dp");
     let builder = Server::<Worker>::builder().engine(settings.clone()).insecure();
@@ -568,6 +610,9 @@ async fn clients_that_are_gone_before_they_are_answered_hold_back_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_servers_that_start_at_once_one_gets_the_job() {
+    if !NatsServer::is_installed() {
+        return;
+    }
     let nats = NatsServer::start("");
     let jobs: Vec<_> = (0..10).map(|job| settings(&nats.url(), &format!("job{job}"))).collect();
     let starting = jobs.iter().map(|job| async {

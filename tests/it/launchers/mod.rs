@@ -9,34 +9,11 @@ mod systemd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dp_tests::Program;
+use dp_tests::{Program, have, search_path};
 use tempfile::TempDir;
 
 /// Nothing here takes so long, but for a hang.
 const HANG: Duration = Duration::from_secs(60);
-
-/// Whether all these programs are here. Where not, and `DP_TESTS_REQUIRE` is not set, which the gate does,
-/// a line says that the test is skipped.
-fn have(programs: &[&str]) -> bool {
-    let path = search_path(None);
-    let is_here = |name: &&str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
-    let missing: Vec<&str> = programs.iter().filter(|name| !is_here(name)).copied().collect();
-    if missing.is_empty() {
-        return true;
-    }
-    let line = format!("skipped: this needs {}", missing.join(", "));
-    assert!(std::env::var_os("DP_TESTS_REQUIRE").is_none(), "{line}");
-    eprintln!("{line}");
-    false
-}
-
-/// Where programs are looked for: also those of administrators.
-fn search_path(first: Option<&Path>) -> String {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let also = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let all = first.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path)).chain(also);
-    std::env::join_paths(all).unwrap().into_string().unwrap()
-}
 
 /// A folder of its own, the guides' files, and the programs under the names that those use.
 struct Lab {

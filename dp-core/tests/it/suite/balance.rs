@@ -95,6 +95,7 @@ fn id(text: &str) -> WorkerId {
 
 #[tokio::test]
 async fn map_gives_each_worker_the_next_item_when_it_is_free() {
+    needs_transport!();
     let (master, _) = workers(4);
     let results = master.map(100..200, |worker, n| worker.square(n)).await.unwrap();
     let values: Vec<u64> = results.iter().map(|(_, value)| *value).collect();
@@ -105,6 +106,7 @@ async fn map_gives_each_worker_the_next_item_when_it_is_free() {
 
 #[tokio::test]
 async fn an_item_that_fails_is_named_and_costs_no_other() {
+    needs_transport!();
     let (master, _) = workers(2);
     let outcomes = master.map(10..20, |worker, n| worker.square(n)).outcomes().await;
     assert_eq!(outcomes.len(), 10);
@@ -117,6 +119,7 @@ async fn an_item_that_fails_is_named_and_costs_no_other() {
 
 #[tokio::test]
 async fn a_map_without_workers_says_so_for_each_item() {
+    needs_transport!();
     let (master, _) = workers(0);
     let error = master.map(0..3, |worker, n| worker.square(n)).await.unwrap_err();
     assert_eq!(
@@ -128,6 +131,7 @@ async fn a_map_without_workers_says_so_for_each_item() {
 
 #[tokio::test]
 async fn a_quorum_is_done_when_enough_succeeded_and_cancels_the_rest() {
+    needs_transport!();
     let (master, shared) = workers(5);
     let outcomes = master.answer(3, 5).quorum(3).await.unwrap();
     assert_eq!(outcomes.successes().count(), 3);
@@ -141,6 +145,7 @@ async fn a_quorum_is_done_when_enough_succeeded_and_cancels_the_rest() {
 
 #[tokio::test]
 async fn any_gives_the_first_success() {
+    needs_transport!();
     let (master, shared) = workers(4);
     let value = master.any(|worker| worker.answer(1, 4)).await.unwrap();
     assert_eq!(value, 0);
@@ -153,6 +158,7 @@ async fn any_gives_the_first_success() {
 
 #[tokio::test]
 async fn postponed_calls_start_in_worker_order_a_period_apart() {
+    needs_transport!();
     let (master, shared) = workers_in_order(5);
     master.set_frequency(20.0).unwrap();
     let before = Instant::now();
@@ -172,6 +178,7 @@ async fn postponed_calls_start_in_worker_order_a_period_apart() {
 
 #[tokio::test]
 async fn a_postponed_call_that_is_given_up_never_reaches_those_behind() {
+    needs_transport!();
     let (master, shared) = workers_in_order(5);
     master.set_frequency(20.0).unwrap();
     let outcomes = master.start().postpone().timeout(Duration::from_millis(75)).outcomes().await;
@@ -186,6 +193,7 @@ async fn a_postponed_call_that_is_given_up_never_reaches_those_behind() {
 
 #[tokio::test]
 async fn metrics_are_those_of_all_workers_together() {
+    needs_transport!();
     let (master, _) = workers(3);
     master.measure().await.unwrap();
     let metrics = master.metrics().await.unwrap();

@@ -158,6 +158,7 @@ fn crawlers_over(connections: usize, workers: usize, feed: Feed) -> (MasterWorke
 
 #[tokio::test]
 async fn workers_that_drive_themselves_share_what_the_server_hands_out() {
+    needs_transport!();
     let urls = (0..100).map(|n| format!("http://host/{n}")).collect();
     let (master, _) = crawlers(4, Feed { urls: Mutex::new(urls), ..Feed::default() });
     let fetched = master.run().await.unwrap().into_values();
@@ -171,6 +172,7 @@ async fn workers_that_drive_themselves_share_what_the_server_hands_out() {
 
 #[tokio::test]
 async fn nobody_passes_a_barrier_before_all_have_come() {
+    needs_transport!();
     let (master, log) = crawlers(8, Feed::default());
     for _run in 0..2 {
         master.rounds(20).await.unwrap();
@@ -187,6 +189,7 @@ async fn nobody_passes_a_barrier_before_all_have_come() {
 
 #[tokio::test]
 async fn a_delay_lets_them_go_on_in_worker_order_a_period_apart() {
+    needs_transport!();
     let (master, log) = crawlers_over(1, 4, Feed::default());
     master.set_frequency(25.0).unwrap();
     master.delays().await.unwrap();
@@ -201,6 +204,7 @@ async fn a_delay_lets_them_go_on_in_worker_order_a_period_apart() {
 
 #[tokio::test]
 async fn whoever_will_never_come_fails_the_barrier_and_is_named() {
+    needs_transport!();
     let (master, _) = crawlers(3, Feed::default());
     let error = master.one_stays_away(false).await.unwrap_err();
     let text = error.to_string();
@@ -215,12 +219,14 @@ async fn whoever_will_never_come_fails_the_barrier_and_is_named() {
 
 #[tokio::test]
 async fn a_barrier_that_timed_out_names_who_is_late_and_can_be_met_again() {
+    needs_transport!();
     let (master, _) = crawlers(3, Feed::default());
     assert_eq!(master.one_is_late().await.unwrap().into_values(), [true, true, true]);
 }
 
 #[tokio::test]
 async fn two_runs_at_once_never_mix() {
+    needs_transport!();
     let (master, _) = crawlers(4, Feed::default());
     let left = master.select(|worker| worker.index() < 2);
     let right = master.select(|worker| worker.index() >= 1);
@@ -231,12 +237,14 @@ async fn two_runs_at_once_never_mix() {
 
 #[tokio::test]
 async fn a_call_to_one_worker_meets_nobody() {
+    needs_transport!();
     let (master, _) = crawlers(3, Feed::default());
     master.workers()[1].rounds(3).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_server_call_fails_as_a_call_does() {
+    needs_transport!();
     let (master, _) = crawlers(1, Feed::default());
     let worker = &master.workers()[0];
     let text = |error: CallError| error.to_string();
@@ -257,12 +265,14 @@ async fn a_server_call_fails_as_a_call_does() {
 
 #[tokio::test]
 async fn server_calls_of_different_workers_run_concurrently() {
+    needs_transport!();
     let (master, _) = crawlers(3, Feed::default());
     assert_eq!(master.ask("together").await.unwrap().into_values(), [3, 3, 3]);
 }
 
 #[tokio::test]
 async fn a_local_context_meets_nobody_and_has_no_server() {
+    needs_transport!();
     let ctx = Context::<Crawler>::local();
     let met = ctx.synchro("alone").await.unwrap();
     assert!(met.missing().is_empty());

@@ -130,6 +130,7 @@ async fn until_refused(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_holds_too_much_refuses_calls_and_takes_them_again_later() {
+    needs_transport!();
     let pair = pair(usize::MAX, 2 * MIB).await;
     let worker = pair.master.workers()[0].clone();
     let data = vec![0; MIB];
@@ -146,6 +147,7 @@ async fn a_client_that_holds_too_much_refuses_calls_and_takes_them_again_later()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_makes_no_calls_to_a_client_for_which_too_much_waits() {
+    needs_transport!();
     let pair = pair(4 * MIB, usize::MAX).await;
     let worker = pair.master.workers()[0].clone();
     pair.stuck.store(true, Ordering::SeqCst);
@@ -167,6 +169,7 @@ async fn a_server_makes_no_calls_to_a_client_for_which_too_much_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_arrives_also_where_nobody_waits_for_it() {
+    needs_transport!();
     let pair = pair(2 * MIB, usize::MAX).await;
     let worker = pair.master.workers()[0].clone();
     pair.go_on.add_permits(100);

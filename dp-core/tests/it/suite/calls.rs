@@ -207,6 +207,7 @@ fn id(text: &str) -> WorkerId {
 
 #[tokio::test]
 async fn every_kind_of_argument_arrives_as_it_was() {
+    needs_transport!();
     let (master, _) = subjects(2);
     let point = |x| Point { x, y: Some("ß".to_owned()) };
     let points = [point(1), point(-2), Point { x: i32::MIN, y: None }];
@@ -222,6 +223,7 @@ async fn every_kind_of_argument_arrives_as_it_was() {
 
 #[tokio::test]
 async fn a_call_borrows_nothing_and_can_be_awaited_elsewhere() {
+    needs_transport!();
     let (master, _) = subjects(1);
     let call = {
         let name = String::from("gone before the call is sent");
@@ -233,6 +235,7 @@ async fn a_call_borrows_nothing_and_can_be_awaited_elsewhere() {
 
 #[tokio::test]
 async fn nothing_is_sent_before_it_is_awaited() {
+    needs_transport!();
     let (master, _) = subjects(2);
     drop(master.add(1));
     let late = master.add(10);
@@ -242,6 +245,7 @@ async fn nothing_is_sent_before_it_is_awaited() {
 
 #[tokio::test]
 async fn the_roster_is_in_natural_order() {
+    needs_transport!();
     let (master, _) = subjects(12);
     assert_eq!(master.len(), 12);
     let ids: Vec<_> = master.workers().iter().map(|w| w.info().id().to_string()).collect();
@@ -257,6 +261,7 @@ async fn the_roster_is_in_natural_order() {
 
 #[tokio::test]
 async fn a_selection_is_a_master_of_its_own() {
+    needs_transport!();
     let (master, _) = subjects(6);
     let odd = master.select(|worker| worker.index() % 2 == 1);
     assert_eq!(odd.len(), 3);
@@ -270,6 +275,7 @@ async fn a_selection_is_a_master_of_its_own() {
 
 #[tokio::test]
 async fn workers_of_one_client_are_lent_the_same_block() {
+    needs_transport!();
     // So many have one connection.
     let (master, _) = subjects(20);
     for length in [10, 100_000] {
@@ -280,6 +286,7 @@ async fn workers_of_one_client_are_lent_the_same_block() {
 
 #[tokio::test]
 async fn nobody_answers_at_once_with_nothing() {
+    needs_transport!();
     let (master, _) = subjects(2);
     let nobody = master.select(|_| false);
     assert!(nobody.is_empty());
@@ -296,6 +303,7 @@ async fn nobody_answers_at_once_with_nothing() {
 
 #[tokio::test]
 async fn calls_start_in_the_order_in_which_they_were_sent() {
+    needs_transport!();
     let (master, shared) = subjects(1);
     for line in 0..500 {
         if line % 5 == 0 {
@@ -311,6 +319,7 @@ async fn calls_start_in_the_order_in_which_they_were_sent() {
 
 #[tokio::test]
 async fn shared_calls_of_one_worker_overlap_and_exclusive_ones_wait() {
+    needs_transport!();
     let (master, shared) = subjects(1);
     let worker = master.workers()[0].clone();
     let first = tokio::spawn(worker.wait());
@@ -327,6 +336,7 @@ async fn shared_calls_of_one_worker_overlap_and_exclusive_ones_wait() {
 
 #[tokio::test]
 async fn shared_calls_that_block_their_threads_overlap_too() {
+    needs_transport!();
     struct Meeting(Barrier);
     #[distributed_worker]
     impl Meeting {
@@ -344,6 +354,7 @@ async fn shared_calls_that_block_their_threads_overlap_too() {
 
 #[tokio::test]
 async fn a_method_that_blocks_its_thread_disturbs_nobody_else() {
+    needs_transport!();
     let (master, shared) = subjects(64);
     let blocked = master.select(|worker| worker.index() < 63);
     let other = &master.workers()[63];
@@ -362,6 +373,7 @@ async fn a_method_that_blocks_its_thread_disturbs_nobody_else() {
 
 #[tokio::test]
 async fn a_broadcast_gives_one_outcome_for_each_worker_in_order_or_as_they_come() {
+    needs_transport!();
     let (master, _) = subjects(5);
     let outcomes = master.fail_on(&[1, 3]).outcomes().await;
     let failed: Vec<_> = outcomes.failures().map(|(w, _)| w.id().to_string()).collect();
@@ -380,6 +392,7 @@ async fn a_broadcast_gives_one_outcome_for_each_worker_in_order_or_as_they_come(
 
 #[tokio::test]
 async fn a_failed_broadcast_holds_all_outcomes_and_names_who_failed() {
+    needs_transport!();
     let (master, _) = subjects(40);
     let error = master.fail_on(&[6, 8, 11]).await.unwrap_err();
     assert_eq!(error.to_string(), "3 of 40 workers failed: w[7,9,12] failed: disk full");
@@ -390,6 +403,7 @@ async fn a_failed_broadcast_holds_all_outcomes_and_names_who_failed() {
 
 #[tokio::test]
 async fn an_error_arrives_with_its_whole_chain() {
+    needs_transport!();
     let (master, _) = subjects(1);
     let worker = &master.workers()[0];
     let error = worker.open().await.unwrap_err();
@@ -404,6 +418,7 @@ async fn an_error_arrives_with_its_whole_chain() {
 
 #[tokio::test]
 async fn a_panic_costs_one_call() {
+    needs_transport!();
     let (master, shared) = subjects(2);
     master.add(5).await.unwrap();
     let error = master.workers()[0].panic_shared().await.unwrap_err();
@@ -424,6 +439,7 @@ async fn a_panic_costs_one_call() {
 
 #[tokio::test]
 async fn a_constructor_that_panics_is_tried_again_and_told() {
+    needs_transport!();
     struct Picky;
     #[distributed_worker]
     impl Picky {
@@ -447,6 +463,7 @@ async fn a_constructor_that_panics_is_tried_again_and_told() {
 
 #[tokio::test]
 async fn a_timeout_ends_the_call_and_cancels_the_worker() {
+    needs_transport!();
     let (master, shared) = subjects(3);
     // On a busy machine the time may be over before the method has begun: then there is nothing to drop.
     let begun_are_dropped =
@@ -469,6 +486,7 @@ async fn a_timeout_ends_the_call_and_cancels_the_worker() {
 
 #[tokio::test]
 async fn each_takes_the_deadlines_of_its_calls() {
+    needs_transport!();
     let (master, shared) = subjects(3);
     let outcomes = master
         .each(|worker| match worker.info().index() {
@@ -488,6 +506,7 @@ async fn each_takes_the_deadlines_of_its_calls() {
 
 #[tokio::test]
 async fn each_refuses_a_call_to_another_worker() {
+    needs_transport!();
     let (master, _) = subjects(2);
     let first = master.workers()[0].clone();
     let outcomes = master.each(|_| first.add(1)).outcomes().await;
@@ -498,6 +517,7 @@ async fn each_refuses_a_call_to_another_worker() {
 
 #[tokio::test]
 async fn a_dropped_call_is_cancelled_on_the_workers() {
+    needs_transport!();
     let (master, shared) = subjects(3);
     {
         let mut waiting = std::pin::pin!(master.wait_alone());
@@ -510,6 +530,7 @@ async fn a_dropped_call_is_cancelled_on_the_workers() {
 
 #[tokio::test]
 async fn a_call_that_waits_in_the_queue_is_cancelled_before_it_starts() {
+    needs_transport!();
     let (master, shared) = subjects(1);
     let worker = master.workers()[0].clone();
     let running = tokio::spawn(worker.wait());
@@ -526,6 +547,7 @@ async fn a_call_that_waits_in_the_queue_is_cancelled_before_it_starts() {
 
 #[tokio::test]
 async fn a_method_that_listens_for_its_cancellation_ends_by_itself() {
+    needs_transport!();
     let (master, shared) = subjects(2);
     {
         let mut cleaning = std::pin::pin!(master.clean_up());
@@ -537,6 +559,7 @@ async fn a_method_that_listens_for_its_cancellation_ends_by_itself() {
 
 #[tokio::test]
 async fn synchro_waits_for_detached_calls_and_brings_out_what_failed() {
+    needs_transport!();
     let (master, shared) = subjects(3);
     for line in 0..20 {
         master.log(line).detach().await;
@@ -551,6 +574,7 @@ async fn synchro_waits_for_detached_calls_and_brings_out_what_failed() {
 
 #[tokio::test]
 async fn detach_waits_for_room_and_not_for_replies() {
+    needs_transport!();
     let (master, shared) = subjects(1);
     let waiting = tokio::spawn(master.workers()[0].wait_alone());
     started(&shared, 1).await;
@@ -572,6 +596,7 @@ async fn detach_waits_for_room_and_not_for_replies() {
 
 #[tokio::test]
 async fn timed_records_how_long_the_method_ran() {
+    needs_transport!();
     let (master, _) = subjects(2);
     master.block(20).timed().await.unwrap();
     let results = master.results().await.unwrap();
@@ -587,6 +612,7 @@ async fn timed_records_how_long_the_method_ran() {
 
 #[tokio::test]
 async fn elapsed_is_measured_where_the_method_ran() {
+    needs_transport!();
     let (master, _) = subjects(1);
     let outcomes = master.block(30).outcomes().await;
     let elapsed = outcomes.into_iter().next().unwrap().elapsed;
@@ -595,6 +621,7 @@ async fn elapsed_is_measured_where_the_method_ran() {
 
 #[tokio::test]
 async fn a_megabyte_to_each_and_back() {
+    needs_transport!();
     let (master, _) = subjects(16);
     let block = vec![9; 1 << 20];
     let replies = master.blocks(block.clone(), &block).await.unwrap();
@@ -604,6 +631,7 @@ async fn a_megabyte_to_each_and_back() {
 
 #[test]
 fn the_caller_needs_no_tokio() {
+    needs_transport!();
     let (master, _) = subjects(2);
     let replies = futures_executor(master.add(2).timeout(Duration::from_secs(30)));
     assert_eq!(replies.unwrap().into_values(), [2, 2]);
@@ -630,6 +658,7 @@ fn futures_executor<F: std::future::Future>(future: F) -> F::Output {
 
 #[tokio::test]
 async fn when_the_last_handle_is_dropped_the_workers_are_dropped_too() {
+    needs_transport!();
     struct Counted(Arc<AtomicUsize>);
     impl Drop for Counted {
         fn drop(&mut self) {
@@ -654,6 +683,7 @@ async fn when_the_last_handle_is_dropped_the_workers_are_dropped_too() {
 
 #[tokio::test]
 async fn a_run_that_fails_fails_whatever_its_result_is_called() {
+    needs_transport!();
     use dp_core::DistributedWorker;
 
     type Outcome = Result<u8, String>;

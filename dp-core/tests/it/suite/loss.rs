@@ -139,6 +139,7 @@ impl Drop for Cluster {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_client_ends_its_calls_at_once_and_nobody_elses() {
+    needs_transport!();
     let cluster = Cluster::new(3).await;
     let master = cluster.master();
     let broadcast = tokio::spawn(master.wait_on("c2").outcomes());
@@ -156,6 +157,7 @@ async fn a_lost_client_ends_its_calls_at_once_and_nobody_elses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_lost_worker_had_told_of_its_record_is_not_lost() {
+    needs_transport!();
     let mut cluster = Cluster::new(2).await;
     let master = cluster.master();
     master.record("told with the answer").await.unwrap();
@@ -189,6 +191,7 @@ async fn what_a_lost_worker_had_told_of_its_record_is_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_item_of_a_lost_worker_is_given_on_only_when_asked_for() {
+    needs_transport!();
     let cluster = Cluster::new(3).await;
     let master = cluster.master();
     let map = master.map(0..10, |worker, item| worker.work(item, 5)).outcomes();
@@ -205,6 +208,7 @@ async fn the_item_of_a_lost_worker_is_given_on_only_when_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poisoned_item_is_skipped_after_three_lost_workers() {
+    needs_transport!();
     let cluster = Cluster::new(5).await;
     let master = cluster.master();
     let map = master.map(0..40, |worker, item| worker.work(item, 5)).retry_maybe_executed();
@@ -223,6 +227,7 @@ async fn a_poisoned_item_is_skipped_after_three_lost_workers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_at_a_random_moment_fails_a_barrier_and_is_named() {
+    needs_transport!();
     for moment in 0..20_u64 {
         let cluster = Cluster::new(8).await;
         let meeting = tokio::spawn(cluster.master().meet(100_000).outcomes());
@@ -246,6 +251,7 @@ async fn a_worker_killed_at_a_random_moment_fails_a_barrier_and_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kicked_client_is_told_and_gone() {
+    needs_transport!();
     let mut cluster = Cluster::new(2).await;
     assert_eq!(cluster.fleet.kick(&"c9".parse().unwrap()), None);
     assert_eq!(cluster.fleet.kick(&"c1".parse().unwrap()).as_deref(), Some("c1"));
@@ -287,6 +293,7 @@ fn quick() -> Limits {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_back() {
+    needs_transport!();
     let fleet = Fleet::<Worker>::new(quick(), (), Handle::current());
     let shared = Arc::new(Shared {
         started: Semaphore::new(0),
@@ -352,6 +359,7 @@ async fn a_silent_connection_is_noticed_on_both_sides_and_the_same_client_comes_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_worker_is_never_taken_for_lost() {
+    needs_transport!();
     struct Busy;
     #[distributed_worker]
     impl Busy {
@@ -375,6 +383,7 @@ async fn a_busy_worker_is_never_taken_for_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_one_process_share_their_threads_and_nothing_else() {
+    needs_transport!();
     struct Named(String);
     #[distributed_worker]
     impl Named {

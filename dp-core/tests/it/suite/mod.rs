@@ -1,6 +1,16 @@
 //! What holds over every transport. A test program has this as a module, beside one named `transport`
 //! that says which it is: `connection`, which gives the two ends of a new one and what is known of the
-//! client, and the type of the `ClientEnd`.
+//! client, the type of the `ClientEnd`, and whether
+//! what it needs `is_here`.
+
+/// Ends the test where what carries the transport is not installed.
+macro_rules! needs_transport {
+    () => {
+        if !super::super::transport::is_here() {
+            return;
+        }
+    };
+}
 
 mod balance;
 mod barriers;

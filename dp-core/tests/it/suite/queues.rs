@@ -107,6 +107,7 @@ const HANG: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn who_ended_before_the_first_came_to_the_barrier_is_missed() {
+    needs_transport!();
     let (master, _) = workers(3);
     let error = tokio::time::timeout(HANG, master.late(false)).await.expect("no hang").unwrap_err();
     assert_eq!(
@@ -119,6 +120,7 @@ async fn who_ended_before_the_first_came_to_the_barrier_is_missed() {
 
 #[tokio::test]
 async fn whoever_comes_to_a_barrier_of_a_call_that_is_over_is_told() {
+    needs_transport!();
     let (master, shared) = workers(2);
     master.leave_a_task().await.unwrap();
     until(|| shared.threads.lock().unwrap().iter().filter(|line| *line == "told").count() == 2)
@@ -127,6 +129,7 @@ async fn whoever_comes_to_a_barrier_of_a_call_that_is_over_is_told() {
 
 #[tokio::test]
 async fn no_method_runs_on_the_io_thread() {
+    needs_transport!();
     let (master, shared) = workers(1);
     let worker = master.workers()[0].clone();
     let first = tokio::spawn(worker.wait(300));
@@ -142,6 +145,7 @@ async fn no_method_runs_on_the_io_thread() {
 
 #[tokio::test]
 async fn a_call_that_blocks_behind_others_does_not_hold_up_those_behind_it() {
+    needs_transport!();
     let (master, _) = workers(1);
     let worker = master.workers()[0].clone();
     let start = Instant::now();
@@ -157,6 +161,7 @@ async fn a_call_that_blocks_behind_others_does_not_hold_up_those_behind_it() {
 
 #[tokio::test]
 async fn a_call_that_blocks_at_any_moment_of_its_job_is_noticed() {
+    needs_transport!();
     for round in 0..20_u64 {
         let (master, _) = workers(1);
         master.block(round % 6).detach().await;
@@ -169,6 +174,7 @@ async fn a_call_that_blocks_at_any_moment_of_its_job_is_noticed() {
 
 #[tokio::test]
 async fn a_call_that_built_the_worker_does_not_keep_it_to_itself() {
+    needs_transport!();
     struct Late(Arc<Shared>);
     #[distributed_worker]
     impl Late {
@@ -198,6 +204,7 @@ async fn a_call_that_built_the_worker_does_not_keep_it_to_itself() {
 
 #[tokio::test]
 async fn the_answer_of_a_call_that_blocked_does_not_wait_for_the_next() {
+    needs_transport!();
     let (master, _) = workers(1);
     let worker = master.workers()[0].clone();
     let start = Instant::now();
@@ -211,6 +218,7 @@ async fn the_answer_of_a_call_that_blocked_does_not_wait_for_the_next() {
 
 #[tokio::test]
 async fn workers_that_panic_when_they_are_dropped_are_all_dropped_and_not_on_the_io_thread() {
+    needs_transport!();
     let (master, shared) = workers(5);
     master.note().await.unwrap();
     drop(master);
@@ -221,6 +229,7 @@ async fn workers_that_panic_when_they_are_dropped_are_all_dropped_and_not_on_the
 
 #[tokio::test]
 async fn a_map_may_borrow_its_items_and_what_its_closure_needs() {
+    needs_transport!();
     let (master, _) = workers(2);
     let (items, offset) = (vec![1, 2, 3], 1);
     let map = master.map(&items, |worker, item| worker.wait(*item + offset));

@@ -16,6 +16,11 @@ pub(crate) struct NatsServer {
 }
 
 impl NatsServer {
+    /// Whether there is one to start. If not, the test is left out.
+    pub(crate) fn is_installed() -> bool {
+        dp_tests::have(&["nats-server"])
+    }
+
     /// One with `more` in its configuration.
     pub(crate) fn start(more: &str) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
