@@ -125,8 +125,9 @@ mod tests {
         let two = [r#"{"a": {2, 1}, "b}, {": {}}"#, r#"{"b}, {": {}, "a": {1, 2}}"#];
         assert_eq!(regular(two[0]), regular(two[1]));
         for _ in 0..20 {
-            let map: HashMap<_, _> =
-                (0..9).map(|n| (n.to_string(), HashSet::from([Some('}'), None, Some(',')]))).collect();
+            let map: HashMap<_, _> = (0..9)
+                .map(|n| (n.to_string(), HashSet::from([Some('}'), None, Some(',')])))
+                .collect();
             let regular_map: HashMap<_, BTreeSet<_>> =
                 map.iter().map(|(k, v)| (k, v.iter().collect())).collect();
             assert_eq!(regular(&shown(&map)), regular(&shown(&regular_map)));

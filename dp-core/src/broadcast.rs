@@ -122,7 +122,10 @@ impl<T> Broadcast<T> {
             let answer = outcome.result.clone().ok()?;
             (self.decode?)(&outcome.worker, answer).ok()
         };
-        outcomes.iter().find_map(value).ok_or_else(|| BroadcastError::new(outcomes.clone(), self.own))
+        outcomes
+            .iter()
+            .find_map(value)
+            .ok_or_else(|| BroadcastError::new(outcomes.clone(), self.own))
     }
 
     /// Waits until `n` workers have succeeded, or can't any more; the rest counts as cancelled.
@@ -153,7 +156,11 @@ impl<T> Broadcast<T> {
             outcomes[position] = raw;
         }
         let outcomes = self.named(outcomes);
-        if succeeded >= n { Ok(outcomes) } else { Err(BroadcastError::new(outcomes, self.own.clone())) }
+        if succeeded >= n {
+            Ok(outcomes)
+        } else {
+            Err(BroadcastError::new(outcomes, self.own.clone()))
+        }
     }
 
     fn named(&self, outcomes: Vec<RawOutcome>) -> Vec<Outcome<Bytes>> {

@@ -36,9 +36,9 @@ use bytes::{Buf, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::caught;
 pub(crate) use check::check_round_trips;
 use fault::Fault;
-use crate::error::caught;
 use read::Source;
 
 /// What the handshake names this encoding.
@@ -251,7 +251,9 @@ pub(crate) fn encode_length(length: usize, buffer: &mut Vec<u8>) -> Result<(), C
 }
 
 /// A value, encoded.
-pub(crate) fn encoded<T: Serialize + DeserializeOwned + 'static>(value: T) -> Result<Encoded, CodecError> {
+pub(crate) fn encoded<T: Serialize + DeserializeOwned + 'static>(
+    value: T,
+) -> Result<Encoded, CodecError> {
     // Taken, and not borrowed: a value may encode others in order to encode itself.
     let mut buffer = SCRATCH.take();
     buffer.clear();

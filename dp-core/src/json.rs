@@ -61,8 +61,8 @@ impl JsonForm {
             let value: T = decode_answer(worker, answer)?;
             // Dropped in here, too: both are the user's code.
             let shown = caught(move || show::show(&value).map_err(|error| error.to_string()));
-            let panicked = |text| format!("its `Serialize` or its `Drop` panicked: {text}");
-            shown.map_err(panicked).flatten().map_err(|error| CallError::Decode {
+            let panicked = |text: String| format!("its `Serialize` or its `Drop` panicked: {text}");
+            shown.unwrap_or_else(|text| Err(panicked(text))).map_err(|error| CallError::Decode {
                 what: crate::Decoded::Answer,
                 message: format!("it can't be shown as JSON: {error}"),
             })
@@ -173,7 +173,10 @@ mod tests {
         assert!(take::take::<f64>(json!("NaN")).unwrap().is_nan());
         assert!(take::take::<f64>(json!("1")).is_err() && take::take::<u8>(json!("1")).is_err());
         comes_back(BTreeMap::from([((1, "a".to_owned()), 2)]), json!({"[1,\"a\"]": 2}));
-        comes_back(HashMap::from([(Some(1), true), (None, false)]), json!({"1": true, "null": false}));
+        comes_back(
+            HashMap::from([(Some(1), true), (None, false)]),
+            json!({"1": true, "null": false}),
+        );
         comes_back(HashMap::from([(u128::MAX, 'x')]), json!({u128::MAX.to_string(): "x"}));
         comes_back(BTreeMap::from([(Ok::<u8, bool>(1), 2)]), json!({"{\"Ok\":1}": 2}));
         for _ in 0..9 {
@@ -204,7 +207,9 @@ mod tests {
         ];
         let json = serde_json::to_value(&all).unwrap();
         comes_back(all, json);
-        for wrong in [json!("None"), json!({"Unit": 1}), json!("One"), json!({"Two": [1]}), json!(1)] {
+        for wrong in
+            [json!("None"), json!({"Unit": 1}), json!("One"), json!({"Two": [1]}), json!(1)]
+        {
             assert!(take::take::<Any>(wrong.clone()).is_err(), "{wrong}");
         }
         assert!(take::take::<(u8, u8)>(json!([1, 2, 3])).is_err());
@@ -232,7 +237,8 @@ mod tests {
                 panic!("dropped");
             }
         }
-        let form = JsonForm::new::<Bomb>(|json, arguments| json.argument::<Bomb>("bomb", arguments));
+        let form =
+            JsonForm::new::<Bomb>(|json, arguments| json.argument::<Bomb>("bomb", arguments));
         let error = form.encode(vec![json!(true)]).unwrap_err();
         assert!(error.contains("(`bomb`)") && error.contains("panicked: a bomb"), "{error}");
         assert!(form.encode(vec![json!(false)]).unwrap_err().contains("`Drop` panicked"));

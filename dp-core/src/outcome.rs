@@ -169,10 +169,7 @@ impl BroadcastError {
     /// after [`call_json`](crate::Group::call_json), `Vec<ResultLine>` after
     /// [`gather_results`](crate::Group::gather_results). As any other type, the values would not
     /// decode and come out as [`CallError::Decode`].
-    pub fn outcomes<T: 'static>(&self) -> Outcomes<T>
-    where
-        T: DeserializeOwned,
-    {
+    pub fn outcomes<T: DeserializeOwned + 'static>(&self) -> Outcomes<T> {
         let own = self.own.as_ref().and_then(|own| own.downcast_ref::<DecodeAnswer<T>>());
         let decode = own.copied().unwrap_or(decode_answer);
         Outcomes(self.outcomes.iter().cloned().map(|o| o.decode(decode)).collect())
@@ -277,7 +274,8 @@ impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
 
 impl<T: fmt::Debug> fmt::Display for Replies<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.iter().map(|(worker, value)| (worker.id(), format!("→ {}", shown(value))));
+        let entries =
+            self.iter().map(|(worker, value)| (worker.id(), format!("→ {}", shown(value))));
         write_folded(f, entries, "\n")
     }
 }

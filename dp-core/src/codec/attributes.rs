@@ -187,10 +187,9 @@ fn what_asks_for_what_is_there_is_refused_with_the_reason() {
     refused(flat, &["`Flat`", "flatten"]);
     refused(Untagged::Pair { a: 1 }, &["`Untagged`", "untagged"]);
     refused(Some(Tagged::A { a: 1 }), &["`Option<Tagged>`", "tag = "]);
-    for error in [
-        travel(Untagged::Number(1)).unwrap_err(),
-        travel(vec![Untagged::Number(1)]).unwrap_err(),
-    ] {
+    for error in
+        [travel(Untagged::Number(1)).unwrap_err(), travel(vec![Untagged::Number(1)]).unwrap_err()]
+    {
         assert!(error.contains("Untagged`") && error.contains("untagged"), "{error}");
     }
     assert!(travel(serde_json::json!(1)).unwrap_err().contains("serde_json::Value"));

@@ -103,7 +103,8 @@ pub(super) fn joined([of, name]: [&str; 2]) -> String {
 
 /// The type that the user knows: the inner one, unless that is serde's own.
 pub(super) fn named(inner: &'static str, outer: &'static str) -> &'static str {
-    let own = inner.contains("__") || inner.starts_with("serde::") || inner.starts_with("serde_core::");
+    let own =
+        inner.contains("__") || inner.starts_with("serde::") || inner.starts_with("serde_core::");
     if own { outer } else { inner }
 }
 

@@ -194,11 +194,7 @@ impl<'de, C: Config> Deserializer<'de> for Reader<'_, 'de, C> {
         visitor.visit_seq(&mut Items { from: self.from, ty: self.ty, left, taken: 0, group: None })
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        len: usize,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
         self.group(["", "tuple"], &[], len, visitor)
     }
 
@@ -295,7 +291,8 @@ impl<'de, C: Config> SeqAccess<'de> for &mut Items<'_, 'de, C> {
             && self.taken == *count
         {
             let missing = names.iter().find(|name| !fields.contains(name));
-            let field = missing.map_or_else(|| "a field".to_owned(), |name| format!("field `{name}`"));
+            let field =
+                missing.map_or_else(|| "a field".to_owned(), |name| format!("field `{name}`"));
             return Err(self.from.wrong(Fault::not_written(&field, &joined(*name))));
         }
         self.left -= 1;

@@ -7,8 +7,16 @@ pub(super) enum Event {
     /// So many elements follow, or entries of a map.
     Items(Leaf, usize),
     /// The fields of a struct, a tuple or a variant follow.
-    Group { name: &'static str, len: usize, fields: Vec<&'static str> },
-    Variant { name: &'static str, index: u32, variant: &'static str },
+    Group {
+        name: &'static str,
+        len: usize,
+        fields: Vec<&'static str>,
+    },
+    Variant {
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+    },
 }
 
 /// What reads alike is one kind.

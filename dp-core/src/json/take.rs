@@ -221,10 +221,7 @@ impl<'de> EnumAccess<'de> for Variant {
     type Error = Error;
     type Variant = Content;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Content), Error> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), Error> {
         let name: StringDeserializer<Error> = self.name.into_deserializer();
         Ok((seed.deserialize(name)?, Content(self.content)))
     }
@@ -271,7 +268,10 @@ impl Key {
     /// What the key is, if it is JSON in a text.
     fn json(self) -> Result<Take, Error> {
         serde_json::from_str(&self.0).map(Take).map_err(|_| {
-            Error::custom(format!("a key of this map is JSON in a text, such as \"[1,2]\": {}", self.0))
+            Error::custom(format!(
+                "a key of this map is JSON in a text, such as \"[1,2]\": {}",
+                self.0
+            ))
         })
     }
 }

@@ -125,9 +125,14 @@ async fn arguments_and_answers_that_would_arrive_as_others_are_refused() {
     let master = three();
     let step = Step { name: None, ids: vec![2] };
     let steps = [step.clone()];
-    for error in [master.step(step.clone()).await.unwrap_err(), master.steps(&steps).await.unwrap_err()] {
+    for error in
+        [master.step(step.clone()).await.unwrap_err(), master.steps(&steps).await.unwrap_err()]
+    {
         let text = error.to_string();
-        assert!(text.contains("`name` of `Step`") && text.contains("skip_serializing_if"), "{text}");
+        assert!(
+            text.contains("`name` of `Step`") && text.contains("skip_serializing_if"),
+            "{text}"
+        );
         assert!(error.failures().all(|(_, error)| error.executed() == Executed::No), "{text}");
     }
     let named = Step { name: Some("a".to_owned()), ids: vec![2] };
@@ -160,7 +165,7 @@ async fn the_majority_may_be_nan() {
     assert!(replies.majority().unwrap().is_nan());
     let differing: Vec<_> = replies.differing().into_iter().map(|(w, v)| (w.index(), *v)).collect();
     assert_eq!(differing, [(2, 1.0)]);
-    assert_eq!(three().number(f64::NAN).await.unwrap().differing(), []);
+    assert!(three().number(f64::NAN).await.unwrap().differing().is_empty());
 }
 
 #[tokio::test]
@@ -192,7 +197,7 @@ async fn an_error_has_the_values_of_json_calls_and_of_gathered_results() {
 async fn a_panic_of_a_types_own_code_costs_the_one_call() {
     let master = three();
     assert_eq!(master.take(Bomb(0)).await.unwrap().into_values(), [1, 1, 1]);
-    for (bomb, text) in [(1, "panicked: no bombs are read"), (2, "panicked: no bombs are written")] {
+    for (bomb, text) in [(1, "no bombs are read"), (2, "no bombs are written")] {
         let error = master.take(Bomb(bomb)).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
         assert!(error.failures().all(|(_, error)| error.executed() == Executed::No), "{error}");

@@ -88,7 +88,10 @@ fn quoted_integers(text: &str) -> Cow<'_, str> {
     let (mut in_text, mut rest) = (false, text);
     while let Some(c) = rest.chars().next() {
         let digits = rest.strip_prefix('-').unwrap_or(rest);
-        let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+        let count = match in_text {
+            true => 0,
+            false => digits.bytes().take_while(u8::is_ascii_digit).count(),
+        };
         let length = rest.len() - digits.len() + count;
         let taken = match c {
             '"' => {
@@ -96,7 +99,7 @@ fn quoted_integers(text: &str) -> Cow<'_, str> {
                 1
             }
             '\\' if in_text => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-            '-' | '0'..='9' if !in_text && count > 0 => {
+            '-' | '0'..='9' if count > 0 => {
                 let (number, behind) = rest.split_at(length);
                 let float = behind.starts_with(['.', 'e', 'E', '+', '-']);
                 let held = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn an_integer_of_128_bits_keeps_every_digit() {
         let most = u128::MAX.to_string();
-        let text = format!("{most} [-{most},{}, 1] \"{most}\\\" {most}\" -1.5e20 {}1.5", u64::MAX, most);
+        let text =
+            format!("{most} [-{most},{}, 1] \"{most}\\\" {most}\" -1.5e20 {}1.5", u64::MAX, most);
         let expected = [
             json!(most),
             json!([format!("-{most}"), u64::MAX, 1]),
