@@ -18,6 +18,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Size {
     #[serde(skip_deserializing)]
+    #[allow(dead_code)]
     Local,
     Small(u8),
     Large(u8),
