@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::error::CallError;
+use crate::error::{CallError, caught};
 use crate::fleet::pending::Pending;
-use crate::outcome::{BroadcastError, DecodeAnswer, Outcome, Outcomes, Replies, replies};
+use crate::outcome::{
+    BroadcastError, DecodeAnswer, Outcome, Outcomes, OwnDecoding, Replies, replies,
+};
 use crate::proto::gather::RawOutcome;
 
 /// A call to every worker of a group, under way once it is first polled. Awaited, it gives all
@@ -24,11 +26,20 @@ pub struct Broadcast<T> {
     pending: Pending,
     /// `None` only where nobody is addressed: then there is nothing to decode.
     decode: Option<DecodeAnswer<T>>,
+    /// The same, where a `T` is not what travels.
+    own: Option<OwnDecoding>,
+}
+
+impl<T: 'static> Broadcast<T> {
+    /// One whose values are not what travels: an error must know how they come of it.
+    pub(crate) fn decoded_by(pending: Pending, decode: DecodeAnswer<T>) -> Self {
+        Self { pending, decode: Some(decode), own: Some(std::sync::Arc::new(decode)) }
+    }
 }
 
 impl<T> Broadcast<T> {
     pub(crate) fn new(pending: Pending, decode: Option<DecodeAnswer<T>>) -> Self {
-        Self { pending, decode }
+        Self { pending, decode, own: None }
     }
 
     /// Gives up after `timeout`, counted from when the broadcast is sent: the workers that have not
@@ -111,7 +122,10 @@ impl<T> Broadcast<T> {
             let answer = outcome.result.clone().ok()?;
             (self.decode?)(&outcome.worker, answer).ok()
         };
-        outcomes.iter().find_map(value).ok_or_else(|| BroadcastError::new(outcomes.clone()))
+        outcomes
+            .iter()
+            .find_map(value)
+            .ok_or_else(|| BroadcastError::new(outcomes.clone(), self.own))
     }
 
     /// Waits until `n` workers have succeeded, or can't any more; the rest counts as cancelled.
@@ -130,7 +144,8 @@ impl<T> Broadcast<T> {
             if let (Ok(answer), Some(decode)) = (&raw.result, self.decode) {
                 // An answer that does not decode is no success.
                 let worker = &self.pending.audience().members()[position].info;
-                if let Err(error) = decode(worker, answer.clone()) {
+                // The value is dropped: the user's code.
+                if let Ok(Some(error)) = caught(|| decode(worker, answer.clone()).err()) {
                     raw.result = Err(error);
                 }
             }
@@ -141,7 +156,11 @@ impl<T> Broadcast<T> {
             outcomes[position] = raw;
         }
         let outcomes = self.named(outcomes);
-        if succeeded >= n { Ok(outcomes) } else { Err(BroadcastError::new(outcomes)) }
+        if succeeded >= n {
+            Ok(outcomes)
+        } else {
+            Err(BroadcastError::new(outcomes, self.own.clone()))
+        }
     }
 
     fn named(&self, outcomes: Vec<RawOutcome>) -> Vec<Outcome<Bytes>> {
@@ -161,7 +180,7 @@ impl<T> Future for Broadcast<T> {
         self.pending.poll_complete(cx.waker()).map(|outcomes| {
             let outcomes = self.named(outcomes);
             match self.decode {
-                Some(decode) => replies(outcomes, decode),
+                Some(decode) => replies(outcomes, decode, self.own.clone()),
                 None => Ok(Replies::empty()),
             }
         })
@@ -191,7 +210,7 @@ impl<T> OutcomeStream<T> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Outcome<T>>> {
-        let Broadcast { pending, decode } = &mut self.0;
+        let Broadcast { pending, decode, .. } = &mut self.0;
         let Some(decode) = *decode else { return Poll::Ready(None) };
         pending.poll_arrived(cx.waker()).map(|arrived| {
             let (position, raw) = arrived?;

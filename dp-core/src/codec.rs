@@ -1,18 +1,45 @@
 //! Values ↔ bytes. The only file that names bincode.
 //!
+//! The protocol's own messages are written by bincode's serializer. Values of the user's types take
+//! [`write`] and [`read`], which give the same bytes, and refuse what bincode would read as another
+//! value: fields and variants that serde's attributes write and do not read, or the other way round.
+//! Whether a type is of that kind is found out by reading what was written, beside its shape, once
+//! for each struct and each variant; see [`check`].
+//!
 //! bincode 2 in its standard configuration, little endian, integers of variable length. A `u8`
 //! is one byte there, so that a `Vec<u8>` and a block of bytes look the same on the wire; the block
 //! is a thousand times cheaper, and [`encode_value`] and [`Decoder::value`] take it wherever the
 //! type is `Vec<u8>` or `Bytes`.
 
+#[cfg(test)]
+mod attributes;
+mod check;
+mod fault;
+mod known;
+mod read;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod write;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::mem;
 
-use bincode::config::{Configuration, standard};
+use bincode::config::{Config, Configuration, standard};
+use bincode::de::read::{BorrowReader, Reader};
+use bincode::de::{BorrowDecode, Decode, Decoder as _, DecoderImpl};
+use bincode::enc::write::Writer;
+use bincode::enc::{Encode, Encoder as _, EncoderImpl};
+use bincode::error::{DecodeError, EncodeError};
 use bytes::{Buf, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::error::caught;
+pub(crate) use check::check_round_trips;
+use fault::Fault;
+use read::Source;
 
 /// What the handshake names this encoding.
 pub(crate) const CODEC_ID: u8 = 1;
@@ -32,20 +59,105 @@ const ENCODE: Configuration = standard();
 /// Why a value can't be encoded or decoded, as text.
 pub(crate) type CodecError = String;
 
+/// Where bincode writes to.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl Writer for Append<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// bincode's encoder.
+type Put<'a> = EncoderImpl<Append<'a>, Configuration>;
+
+fn put<T: Encode + ?Sized>(value: &T, to: &mut Put<'_>) -> Result<(), Fault> {
+    value.encode(to).map_err(|error| Fault(encode_text(error)))
+}
+
+/// What it has written so far.
+fn written<'p>(put: &'p mut Put<'_>) -> &'p mut Vec<u8> {
+    put.writer().0
+}
+
+/// Where bincode reads from: what is left.
+struct Rest<'de>(&'de [u8]);
+
+impl Reader for Rest<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        let taken = self.take_bytes(bytes.len())?;
+        bytes.copy_from_slice(taken);
+        Ok(())
+    }
+
+    fn peek_read(&mut self, count: usize) -> Option<&[u8]> {
+        self.0.get(..count)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0 = self.0.get(count..).unwrap_or_default();
+    }
+}
+
+impl<'de> BorrowReader<'de> for Rest<'de> {
+    fn take_bytes(&mut self, length: usize) -> Result<&'de [u8], DecodeError> {
+        let Some((taken, rest)) = self.0.split_at_checked(length) else {
+            return Err(DecodeError::UnexpectedEnd { additional: length - self.0.len() });
+        };
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+/// bincode's decoder.
+type Take<'de, C> = DecoderImpl<Rest<'de>, C, ()>;
+
+fn take<T: Decode<()>, C: Config>(from: &mut Take<'_, C>) -> Result<T, Fault> {
+    T::decode(from).map_err(|error| Fault(decode_text(error)))
+}
+
+fn take_borrowed<'de, T: BorrowDecode<'de, ()>, C: Config>(
+    from: &mut Take<'de, C>,
+) -> Result<T, Fault> {
+    T::borrow_decode(from).map_err(|error| Fault(decode_text(error)))
+}
+
+/// How many bytes have not been taken.
+fn left<C: Config>(from: &mut Take<'_, C>) -> usize {
+    from.reader().0.len()
+}
+
+fn encode_text(error: EncodeError) -> String {
+    match error {
+        EncodeError::OtherString(text) => text,
+        EncodeError::Other(text) => text.to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn decode_text(error: DecodeError) -> String {
+    match error {
+        DecodeError::OtherString(text) => text,
+        DecodeError::Other(text) => text.to_owned(),
+        DecodeError::UnexpectedEnd { additional } => {
+            format!("the bytes end too early, by {additional} at least")
+        }
+        DecodeError::LimitExceeded => {
+            "it would take far more memory than the message it is in".to_owned()
+        }
+        DecodeError::Utf8 { inner } => format!("a text is no UTF-8: {inner}"),
+        DecodeError::InvalidBooleanValue(byte) => format!("a bool is 0 or 1, and here is {byte}"),
+        error => error.to_string(),
+    }
+}
+
 /// Appends `value` to `buffer`.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
-    struct Append<'a>(&'a mut Vec<u8>);
-    impl bincode::enc::write::Writer for Append<'_> {
-        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-    }
-    bincode::serde::encode_into_writer(value, Append(buffer), ENCODE)
-        .map_err(|error| error.to_string())
+    bincode::serde::encode_into_writer(value, Append(buffer), ENCODE).map_err(encode_text)
 }
 
 /// Appends a block of bytes: its length, then the bytes as they are.
@@ -55,7 +167,7 @@ pub(crate) fn encode_bytes(bytes: &[u8], buffer: &mut Vec<u8>) -> Result<(), Cod
 }
 
 /// Appends `value`; as one block where `T` is `Vec<u8>` or `Bytes`.
-pub(crate) fn encode_value<T: Serialize + 'static>(
+pub(crate) fn encode_value<T: Serialize + DeserializeOwned + 'static>(
     value: &T,
     buffer: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
@@ -65,8 +177,16 @@ pub(crate) fn encode_value<T: Serialize + 'static>(
     } else if let Some(bytes) = any.downcast_ref::<Bytes>() {
         encode_bytes(bytes, buffer)
     } else {
-        encode(value, buffer)
+        check::encode::<T, T>(value, buffer)
     }
+}
+
+/// Appends what is decoded as a `Vec<T>`.
+pub(crate) fn encode_slice<T: Serialize + DeserializeOwned + 'static>(
+    values: &[T],
+    buffer: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    check::encode::<[T], Vec<T>>(values, buffer)
 }
 
 /// Up to this length an encoded value is copied to memory of just its length.
@@ -131,7 +251,9 @@ pub(crate) fn encode_length(length: usize, buffer: &mut Vec<u8>) -> Result<(), C
 }
 
 /// A value, encoded.
-pub(crate) fn encoded<T: Serialize + 'static>(value: T) -> Result<Encoded, CodecError> {
+pub(crate) fn encoded<T: Serialize + DeserializeOwned + 'static>(
+    value: T,
+) -> Result<Encoded, CodecError> {
     // Taken, and not borrowed: a value may encode others in order to encode itself.
     let mut buffer = SCRATCH.take();
     buffer.clear();
@@ -153,6 +275,18 @@ pub(crate) fn encoded<T: Serialize + 'static>(value: T) -> Result<Encoded, Codec
     Ok(Encoded { start, block })
 }
 
+/// The value at the front, and how many bytes are behind it.
+fn read_from<T: DeserializeOwned>(
+    bytes: &[u8],
+    config: impl Config,
+) -> Result<(T, usize), CodecError> {
+    let mut source = Source::new(Take::new(Rest(bytes), config, ()), None);
+    let value = caught(|| source.read())
+        .map_err(|text| format!("its `Deserialize` panicked: {text}"))?
+        .map_err(|fault| fault.0)?;
+    Ok((value, source.left()))
+}
+
 /// Takes values one after another from the front of a message.
 #[derive(Debug)]
 pub(crate) struct Decoder(Bytes);
@@ -162,7 +296,7 @@ impl Decoder {
         Self(message)
     }
 
-    /// Takes a value.
+    /// Takes a value of the protocol's own.
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, CodecError> {
         let (value, used) = if self.0.len() <= SMALL {
             bincode::serde::decode_from_slice(&self.0, ENCODE.with_limit::<SMALL_LIMIT>())
@@ -171,8 +305,21 @@ impl Decoder {
         } else {
             bincode::serde::decode_from_slice(&self.0, ENCODE.with_limit::<LARGE_LIMIT>())
         }
-        .map_err(|error| error.to_string())?;
+        .map_err(decode_text)?;
         self.skip(used);
+        Ok(value)
+    }
+
+    /// Takes a value of a type of the user's.
+    fn read<T: DeserializeOwned>(&mut self) -> Result<T, CodecError> {
+        let (value, left) = if self.0.len() <= SMALL {
+            read_from(&self.0, ENCODE.with_limit::<SMALL_LIMIT>())
+        } else if self.0.len() <= MEDIUM {
+            read_from(&self.0, ENCODE.with_limit::<MEDIUM_LIMIT>())
+        } else {
+            read_from(&self.0, ENCODE.with_limit::<LARGE_LIMIT>())
+        }?;
+        self.skip(self.0.len() - left);
         Ok(value)
     }
 
@@ -199,7 +346,7 @@ impl Decoder {
         }
         match slot {
             Some(value) => Ok(value),
-            None => self.take(),
+            None => self.read(),
         }
     }
 
@@ -233,99 +380,4 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(message: Bytes) -> Result<T,
     let value = decoder.value()?;
     decoder.end()?;
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn encoded<T: Serialize + Clone + 'static>(value: &T) -> Bytes {
-        super::encoded(value.clone()).unwrap().into_bytes()
-    }
-
-    #[test]
-    fn bytes_look_the_same_as_a_block_and_element_by_element() {
-        for length in [0, 1, 250, 251, 70_000] {
-            let bytes = vec![7_u8; length];
-            let mut elements = Vec::new();
-            encode(&bytes, &mut elements).unwrap();
-            assert_eq!(encoded(&bytes), elements);
-            assert_eq!(decode::<Vec<u8>>(elements.clone().into()).unwrap(), bytes);
-            assert_eq!(decode::<Bytes>(elements.into()).unwrap(), bytes);
-        }
-    }
-
-    #[test]
-    fn a_long_block_that_is_given_away_is_not_copied() {
-        let bytes = vec![7_u8; COPIED + 1];
-        let memory = bytes.as_ptr();
-        let Encoded { start, block } = super::encoded(bytes).unwrap();
-        assert_eq!((&start[..], block.as_ptr()), (&[251, 1, 16][..], memory));
-        let bytes = Bytes::from(vec![7_u8; COPIED + 1]);
-        let memory = bytes.as_ptr();
-        let shared = bytes.clone();
-        assert!(super::encoded(bytes).unwrap().block.is_empty());
-        assert_eq!(super::encoded(shared).unwrap().block.as_ptr(), memory);
-        let owned = Bytes::from_owner(vec![7_u8; COPIED + 1]);
-        assert!(super::encoded(owned).unwrap().block.is_empty());
-        let Encoded { start, block } = super::encoded(Bytes::from(vec![7; COPIED])).unwrap();
-        assert_eq!((start.len(), block.len()), (3 + COPIED, 0));
-    }
-
-    #[test]
-    fn a_block_is_lent_from_the_message_without_a_copy() {
-        let message = encoded(&vec![1_u8; 100]);
-        let block: Bytes = decode(message.clone()).unwrap();
-        assert_eq!(block.as_ptr(), message[1..].as_ptr());
-    }
-
-    #[test]
-    fn a_block_that_is_the_last_of_its_message_becomes_a_value_in_the_same_memory() {
-        let mut message = bytes::BytesMut::with_capacity(9 + 100_000);
-        message.extend_from_slice(&encoded(&vec![1_u8; 100_000]));
-        let message = message.freeze();
-        let memory = message.as_ptr();
-        let block: Vec<u8> = decode(message).unwrap();
-        assert!(block.len() == 100_000 && block.as_ptr() == memory);
-    }
-
-    #[test]
-    fn a_forged_length_is_an_error() {
-        for forged in [&[253, 0, 0, 0, 0, 0, 0, 0, 1][..], &[252, 255, 255, 255, 255]] {
-            let message = Bytes::copy_from_slice(forged);
-            assert!(decode::<Vec<u8>>(message.clone()).is_err());
-            assert!(decode::<Bytes>(message.clone()).is_err());
-            assert!(decode::<String>(message.clone()).is_err());
-            assert!(decode::<Vec<String>>(message.clone()).is_err());
-            assert!(decode::<Vec<u64>>(message).is_err());
-        }
-    }
-
-    #[test]
-    fn a_decoder_at_its_end_does_not_keep_the_message() {
-        let message = encoded(&vec![7_u64; 1_000]);
-        let mut decoder = Decoder::new(message.clone());
-        assert_eq!(decoder.take::<Vec<u64>>().unwrap().len(), 1_000);
-        decoder.end().unwrap();
-        assert!(message.is_unique());
-    }
-
-    #[test]
-    fn trailing_bytes_are_an_error() {
-        assert_eq!(decode::<u8>(Bytes::from_static(&[1, 2])).unwrap_err(), "1 bytes too many");
-    }
-
-    #[test]
-    fn values_are_taken_in_order() {
-        let mut buffer = Vec::new();
-        encode("one", &mut buffer).unwrap();
-        encode_bytes(b"two", &mut buffer).unwrap();
-        encode_value(&3_u32, &mut buffer).unwrap();
-        let mut decoder = Decoder::new(buffer.into());
-        assert_eq!(decoder.value::<String>().unwrap(), "one");
-        assert_eq!(decoder.value::<Vec<u8>>().unwrap(), b"two");
-        assert_eq!(decoder.value::<u32>().unwrap(), 3);
-        assert!(decoder.is_empty());
-        decoder.end().unwrap();
-    }
 }

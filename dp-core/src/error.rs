@@ -1,6 +1,7 @@
 //! What can become of a call: [`CallError`], [`Executed`], and the errors of whole groups.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,20 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     } else {
         "a value that is no text".to_owned()
     }
+}
+
+/// Runs what may be the user's code; `Err` says what it panicked with.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(panic_text)
+}
+
+/// What a caught panic said. Nothing of the user's runs when it is dropped.
+pub(crate) fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic_message(&*panic);
+    if !(panic.is::<&str>() || panic.is::<String>()) {
+        std::mem::forget(panic);
+    }
+    text
 }
 
 /// How an I/O error reads in a log line: without the operating system's number.

@@ -201,7 +201,7 @@ impl<W: DistributedWorker> Group<W> {
             .encode(arguments)
             .map_err(|reason| JsonCallError::Arguments { signature: known.signature, reason })?;
         let call = MethodCall { method: number as u16, arguments, timeout: None };
-        Ok(Broadcast::new(self.pending(Payload::Same(call)), Some(known.json.answer())))
+        Ok(Broadcast::decoded_by(self.pending(Payload::Same(call)), known.json.answer()))
     }
 
     /// Whether the connection to the worker at `position` has ended.
@@ -268,7 +268,7 @@ impl<W: DistributedWorker> Group<W> {
         let decode = |worker: &WorkerInfo, answer: Bytes| {
             WorkerRecord::decode(worker, answer).map(|record| record.lines)
         };
-        Broadcast::new(self.system_call(system::RESULTS), Some(decode))
+        Broadcast::decoded_by(self.system_call(system::RESULTS), decode)
     }
 
     /// The same, with how much of it has been stored for good.

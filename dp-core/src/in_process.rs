@@ -36,6 +36,7 @@ pub fn in_process_over<W: DistributedWorker, S: Transport, C: Transport>(
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     connections: Vec<(S, Peer, C)>,
 ) -> Group<W> {
+    crate::codec::check_round_trips();
     let fleet = Fleet::<W>::new(Limits::default(), state, runtime());
     if workers == 0 {
         return fleet.owned_group();

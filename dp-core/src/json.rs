@@ -1,5 +1,8 @@
 //! Methods called with JSON: what a console, or a form, has instead of types.
 
+mod show;
+mod take;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -8,7 +11,7 @@ use thiserror::Error;
 
 use crate::__private::{Argument, Arguments, Value};
 use crate::codec::Encoded;
-use crate::error::CallError;
+use crate::error::{CallError, caught};
 use crate::id::WorkerInfo;
 use crate::outcome::{DecodeAnswer, decode_answer};
 
@@ -56,7 +59,10 @@ impl JsonForm {
     pub fn new<T: Value>(encode: EncodeJson) -> Self {
         let answer = |worker: &WorkerInfo, answer: Bytes| {
             let value: T = decode_answer(worker, answer)?;
-            serde_json::to_value(value).map_err(|error| CallError::Decode {
+            // Dropped in here, too: both are the user's code.
+            let shown = caught(move || show::show(&value).map_err(|error| error.to_string()));
+            let panicked = |text: String| format!("its `Serialize` or its `Drop` panicked: {text}");
+            shown.unwrap_or_else(|text| Err(panicked(text))).map_err(|error| CallError::Decode {
                 what: crate::Decoded::Answer,
                 message: format!("it can't be shown as JSON: {error}"),
             })
@@ -93,10 +99,14 @@ impl JsonArguments {
         let Some(value) = self.values.next() else {
             return Err(format!("argument {} (`{name}`) is missing", self.taken));
         };
-        let value: T = serde_json::from_value(value)
-            .map_err(|error| format!("argument {} (`{name}`) does not fit: {error}", self.taken))?;
-        arguments.value(&value);
-        Ok(())
+        let taken = caught(|| {
+            let value: T = take::take(value).map_err(|error| error.to_string())?;
+            arguments.value(&value);
+            Ok(())
+        });
+        taken
+            .unwrap_or_else(|text| Err(format!("its `Deserialize` or its `Drop` panicked: {text}")))
+            .map_err(|error| format!("argument {} (`{name}`) does not fit: {error}", self.taken))
     }
 
     /// Takes the next argument, which is sent as a slice.
@@ -142,6 +152,102 @@ mod tests {
     fn arguments_are_encoded_as_their_types_are() {
         let encoded = form().encode(vec![json!("Ada"), json!(7)]).unwrap().unwrap();
         assert_eq!(encoded.into_bytes(), &b"\x03Ada\x07"[..]);
+    }
+
+    fn comes_back<T>(value: T, json: Json)
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + fmt::Debug,
+    {
+        assert_eq!(show::show(&value).unwrap(), json);
+        assert_eq!(take::take::<T>(json).unwrap(), value);
+    }
+
+    #[test]
+    fn what_json_has_no_form_of_is_text_and_comes_back() {
+        use std::collections::{BTreeMap, HashMap, HashSet};
+        comes_back(u128::MAX, json!("340282366920938463463374607431768211455"));
+        comes_back(i128::MIN, json!("-170141183460469231731687303715884105728"));
+        comes_back((7_u128, -7_i128, 0.1_f32), json!([7, -7, 0.1]));
+        comes_back((f64::INFINITY, f32::NEG_INFINITY, ()), json!(["Infinity", "-Infinity", null]));
+        assert_eq!(show::show(&[f64::NAN]).unwrap(), json!(["NaN"]));
+        assert!(take::take::<f64>(json!("NaN")).unwrap().is_nan());
+        assert!(take::take::<f64>(json!("1")).is_err() && take::take::<u8>(json!("1")).is_err());
+        comes_back(BTreeMap::from([((1, "a".to_owned()), 2)]), json!({"[1,\"a\"]": 2}));
+        comes_back(
+            HashMap::from([(Some(1), true), (None, false)]),
+            json!({"1": true, "null": false}),
+        );
+        comes_back(HashMap::from([(u128::MAX, 'x')]), json!({u128::MAX.to_string(): "x"}));
+        comes_back(BTreeMap::from([(Ok::<u8, bool>(1), 2)]), json!({"{\"Ok\":1}": 2}));
+        for _ in 0..9 {
+            let set: HashSet<u32> = (0..20).collect();
+            let numbers: Vec<u32> = (0..20).collect();
+            comes_back((Some(set), vec![3, 1, 2]), json!([numbers, [3, 1, 2]]));
+        }
+        let error = take::take::<BTreeMap<(u8, u8), u8>>(json!({"1,2": 3})).unwrap_err();
+        assert!(error.to_string().contains("JSON in a text"), "{error}");
+    }
+
+    #[test]
+    fn what_json_has_a_form_of_is_as_serde_json_gives_it() {
+        use serde::{Deserialize, Serialize};
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Any {
+            Unit,
+            One(Option<i8>),
+            Two(u8, String),
+            Fields { a: bool, b: Vec<u8> },
+        }
+        let all = vec![
+            Any::Unit,
+            Any::One(None),
+            Any::One(Some(-1)),
+            Any::Two(1, "x".to_owned()),
+            Any::Fields { a: true, b: vec![1] },
+        ];
+        let json = serde_json::to_value(&all).unwrap();
+        comes_back(all, json);
+        for wrong in
+            [json!("None"), json!({"Unit": 1}), json!("One"), json!({"Two": [1]}), json!(1)]
+        {
+            assert!(take::take::<Any>(wrong.clone()).is_err(), "{wrong}");
+        }
+        assert!(take::take::<(u8, u8)>(json!([1, 2, 3])).is_err());
+    }
+
+    #[test]
+    fn a_panic_of_the_types_own_code_is_an_error() {
+        use serde::{Deserialize, Serialize};
+        #[derive(Serialize)]
+        struct Bomb(bool);
+        impl<'de> Deserialize<'de> for Bomb {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                assert!(!bool::deserialize(from)?, "a bomb");
+                Ok(Self(false))
+            }
+        }
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                std::panic::panic_any(Dropped);
+            }
+        }
+        struct Dropped;
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let form =
+            JsonForm::new::<Bomb>(|json, arguments| json.argument::<Bomb>("bomb", arguments));
+        let error = form.encode(vec![json!(true)]).unwrap_err();
+        assert!(error.contains("(`bomb`)") && error.contains("panicked: a bomb"), "{error}");
+        assert!(form.encode(vec![json!(false)]).unwrap_err().contains("`Drop` panicked"));
+        let id = crate::WorkerId::new("w1").unwrap();
+        let worker = WorkerInfo::new(id, 0, "w".into(), "here".into());
+        for (answer, text) in [(1, "panicked: a bomb"), (0, "`Drop` panicked")] {
+            let error = form.answer()(&worker, vec![answer].into()).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ extern crate self as dp_core;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod alike;
 mod barrier;
 mod broadcast;
 mod call;

@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
 
-use crate::error::{CallError, Executed};
+use crate::error::{CallError, Executed, caught};
 use crate::fleet::maps::MapCount;
 use crate::fleet::request::MethodCall;
 use crate::fold::fold_ids;
@@ -53,17 +54,57 @@ pub struct ItemOutcome<T> {
     pub result: Result<T, CallError>,
 }
 
-/// A map in which an item failed. The other items' results are lost with it:
-/// [`outcomes`](Map::outcomes) gives everything.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+/// A map in which an item failed. Holds all outcomes, successes too.
+///
+/// Its message names every item that failed, folded.
+#[derive(Clone, Error)]
 #[error("{}", describe(.failures, *.items))]
 #[non_exhaustive]
-pub struct MapError {
+pub struct MapError<T> {
     /// The items that failed, each with its position, the worker that it was given to last, and why
     /// it failed.
     pub failures: Vec<(usize, Option<WorkerInfo>, CallError)>,
     /// How many items there were.
     pub items: usize,
+    /// The values still encoded: `Send + Sync` asks nothing of their type.
+    outcomes: Vec<Encoded<T>>,
+}
+
+impl<T> MapError<T> {
+    /// What became of each item, in the order of the items.
+    pub fn outcomes(&self) -> Vec<ItemOutcome<T>> {
+        self.outcomes.iter().cloned().map(Encoded::decode).collect()
+    }
+}
+
+impl<T> fmt::Debug for MapError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapError({self})")
+    }
+}
+
+/// What became of an item, its value still encoded, and how that is decoded.
+struct Encoded<T> {
+    outcome: ItemOutcome<Bytes>,
+    decode: Option<DecodeAnswer<T>>,
+}
+
+impl<T> Encoded<T> {
+    fn decode(self) -> ItemOutcome<T> {
+        let ItemOutcome { item, worker, lost, result } = self.outcome;
+        let result = result.and_then(|answer| match (self.decode, &worker) {
+            (Some(decode), Some(worker)) => decode(worker, answer),
+            // There is no answer where there was no call.
+            _ => Err(CallError::Cancelled),
+        });
+        ItemOutcome { item, worker, lost, result }
+    }
+}
+
+impl<T> Clone for Encoded<T> {
+    fn clone(&self) -> Self {
+        Self { outcome: self.outcome.clone(), decode: self.decode }
+    }
 }
 
 fn describe(failures: &[(usize, Option<WorkerInfo>, CallError)], items: usize) -> String {
@@ -135,7 +176,7 @@ where
     I: Iterator,
     F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
-    type Output = Result<Vec<T>, MapError>;
+    type Output = Result<Vec<T>, MapError<T>>;
     type IntoFuture = MapFuture<W, I, F, T>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -148,7 +189,7 @@ where
 #[must_use = "nothing is sent before a map is awaited"]
 pub struct MapFuture<W: DistributedWorker, I, F, T> {
     stream: MapStream<W, I, F, T>,
-    outcomes: Vec<ItemOutcome<T>>,
+    outcomes: Vec<Encoded<T>>,
 }
 
 impl<W, I, F, T> Future for MapFuture<W, I, F, T>
@@ -157,14 +198,14 @@ where
     I: Iterator,
     F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
-    type Output = Result<Vec<T>, MapError>;
+    type Output = Result<Vec<T>, MapError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        while let Some(outcome) = std::task::ready!(self.stream.poll(cx)) {
+        while let Some(outcome) = std::task::ready!(self.stream.poll_encoded(cx)) {
             self.outcomes.push(outcome);
         }
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        outcomes.sort_unstable_by_key(|outcome| outcome.item);
+        outcomes.sort_unstable_by_key(|encoded| encoded.outcome.item);
         Poll::Ready(results(outcomes))
     }
 }
@@ -179,16 +220,26 @@ impl<W: DistributedWorker, I, F, T> fmt::Debug for MapFuture<W, I, F, T> {
     }
 }
 
-fn results<T>(outcomes: Vec<ItemOutcome<T>>) -> Result<Vec<T>, MapError> {
+/// All values, or the error that holds everything.
+fn results<T>(mut outcomes: Vec<Encoded<T>>) -> Result<Vec<T>, MapError<T>> {
     let items = outcomes.len();
     let (mut results, mut failures) = (Vec::with_capacity(items), Vec::new());
-    for ItemOutcome { item, worker, result, .. } in outcomes {
+    for encoded in &mut outcomes {
+        let ItemOutcome { item, worker, result, .. } = encoded.clone().decode();
         match result {
             Ok(value) => results.push(value),
-            Err(error) => failures.push((item, worker, error)),
+            Err(error) => {
+                encoded.outcome.result = Err(error.clone());
+                failures.push((item, worker, error));
+            }
         }
     }
-    if failures.is_empty() { Ok(results) } else { Err(MapError { failures, items }) }
+    if failures.is_empty() {
+        return Ok(results);
+    }
+    // What the user's values do when they are dropped may panic.
+    let _ = caught(|| drop(results));
+    Err(MapError { failures, items, outcomes })
 }
 
 impl<W: DistributedWorker, I, F, T> fmt::Debug for Map<W, I, F, T> {
@@ -223,11 +274,11 @@ struct Item<T> {
 struct UnderWay<T> {
     worker: usize,
     item: Option<Item<T>>,
-    call: Call<T>,
+    call: Call<Bytes>,
 }
 
 impl<T> Future for UnderWay<T> {
-    type Output = (usize, Option<Item<T>>, Result<T, CallError>);
+    type Output = (usize, Option<Item<T>>, Result<Bytes, CallError>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = Pin::new(&mut self.call).poll(cx);
@@ -250,6 +301,10 @@ where
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<ItemOutcome<T>>> {
+        self.poll_encoded(cx).map(|outcome| outcome.map(Encoded::decode))
+    }
+
+    fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Encoded<T>>> {
         loop {
             self.give_out();
             match Pin::new(&mut self.under_way).poll_next(cx) {
@@ -270,7 +325,7 @@ where
         while let Some(&worker) = self.free.front() {
             let stub = &self.map.group.workers()[worker];
             let (item, call) = if let Some(item) = self.again.pop_front() {
-                let call = stub.call_again(item.call.clone(), item.decode);
+                let call = stub.call_again(item.call.clone(), encoded_answer);
                 (item, call)
             } else if let Some(next) = self.next_from_items() {
                 let call = (self.map.call)(&self.map.group.workers()[worker], next);
@@ -278,7 +333,7 @@ where
                 let item = Item { item: self.next_item, call, decode, lost: Vec::new() };
                 self.next_item += 1;
                 let stub = &self.map.group.workers()[worker];
-                let call = stub.call_again(item.call.clone(), item.decode);
+                let call = stub.call_again(item.call.clone(), encoded_answer);
                 (item, call)
             } else {
                 return;
@@ -300,8 +355,8 @@ where
         &mut self,
         worker: usize,
         item: Option<Item<T>>,
-        result: Result<T, CallError>,
-    ) -> Option<ItemOutcome<T>> {
+        result: Result<Bytes, CallError>,
+    ) -> Option<Encoded<T>> {
         let info = self.map.group.workers()[worker].info().clone();
         let gone = match &result {
             Err(CallError::Lost { .. }) => true,
@@ -323,12 +378,13 @@ where
                 return None;
             }
         }
-        let Item { item, lost, .. } = item;
-        Some(ItemOutcome { item, worker: Some(info), lost, result })
+        let Item { item, lost, decode, .. } = item;
+        let outcome = ItemOutcome { item, worker: Some(info), lost, result };
+        Some(Encoded { outcome, decode: Some(decode) })
     }
 
     /// Nothing is under way: either everything is done, or no worker is left.
-    fn nobody_left(&mut self) -> Option<ItemOutcome<T>> {
+    fn nobody_left(&mut self) -> Option<Encoded<T>> {
         let (item, lost) = match self.again.pop_front() {
             Some(item) => (item.item, item.lost),
             None => {
@@ -339,8 +395,14 @@ where
         };
         let reason = "no worker is left".to_owned();
         let result = Err(CallError::NotSent { reason });
-        Some(ItemOutcome { item, worker: lost.last().cloned(), lost, result })
+        let outcome = ItemOutcome { item, worker: lost.last().cloned(), lost, result };
+        Some(Encoded { outcome, decode: None })
     }
+}
+
+/// Leaves an answer as it came.
+fn encoded_answer(_worker: &WorkerInfo, answer: Bytes) -> Result<Bytes, CallError> {
+    Ok(answer)
 }
 
 impl<W, I, F, T> Stream for MapStream<W, I, F, T>

@@ -1,15 +1,18 @@
 //! What a broadcast brings back: [`Outcome`], [`Outcomes`], [`Replies`], [`BroadcastError`].
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Index;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use crate::alike::{alike, regular, shown};
 use crate::codec;
-use crate::error::{CallError, Decoded};
+use crate::error::{CallError, Decoded, caught};
 use crate::fold::fold_ids;
 use crate::id::{WorkerId, WorkerInfo};
 
@@ -49,7 +52,11 @@ pub struct BroadcastError {
     /// The values still encoded: an error without a type parameter can hold them, and
     /// `Send + Sync` asks nothing of the value's type.
     outcomes: Vec<Outcome<Bytes>>,
+    own: Option<OwnDecoding>,
 }
+
+/// A [`DecodeAnswer`] of a type whose values are not what travels, such as JSON.
+pub(crate) type OwnDecoding = Arc<dyn Any + Send + Sync>;
 
 impl<T> Outcomes<T> {
     pub(crate) fn new(outcomes: Vec<Outcome<T>>) -> Self {
@@ -125,15 +132,16 @@ impl<T> Replies<T> {
     }
 }
 
-impl<T: PartialEq> Replies<T> {
+impl<T: PartialEq + fmt::Debug> Replies<T> {
     /// The value that most workers gave; of several that equally many gave, the one that comes
     /// first. `None` when no worker was addressed.
     ///
-    /// It compares every value with every different one: meant for values of which few differ.
+    /// Values that do not equal themselves, as NaN does not, are equal if they print alike. It
+    /// compares every value with every different one: meant for values of which few differ.
     pub fn majority(&self) -> Option<&T> {
         let mut counts: Vec<(&T, usize)> = Vec::new();
         for value in self.values() {
-            match counts.iter_mut().find(|(seen, _)| *seen == value) {
+            match counts.iter_mut().find(|(seen, _)| alike(*seen, value)) {
                 Some((_, count)) => *count += 1,
                 None => counts.push((value, 1)),
             }
@@ -145,22 +153,26 @@ impl<T: PartialEq> Replies<T> {
 
     /// The workers whose value is not that of the [`majority`](Self::majority), with their values.
     pub fn differing(&self) -> Vec<(&WorkerInfo, &T)> {
-        let majority = self.majority();
-        self.iter().filter(|(_, value)| Some(*value) != majority).collect()
+        let Some(majority) = self.majority() else { return Vec::new() };
+        self.iter().filter(|(_, value)| !alike(*value, majority)).collect()
     }
 }
 
 impl BroadcastError {
-    pub(crate) fn new(outcomes: Vec<Outcome<Bytes>>) -> Self {
-        Self { outcomes }
+    pub(crate) fn new(outcomes: Vec<Outcome<Bytes>>, own: Option<OwnDecoding>) -> Self {
+        Self { outcomes, own }
     }
 
     /// All outcomes, in worker order, with the values of the workers that succeeded.
     ///
-    /// `T` is the value of the method that was called; as any other type, the values would not
+    /// `T` is what the broadcast would have given: the value of the method that was called, JSON
+    /// after [`call_json`](crate::Group::call_json), `Vec<ResultLine>` after
+    /// [`gather_results`](crate::Group::gather_results). As any other type, the values would not
     /// decode and come out as [`CallError::Decode`].
     pub fn outcomes<T: DeserializeOwned + 'static>(&self) -> Outcomes<T> {
-        Outcomes(self.outcomes.iter().cloned().map(|o| o.decode(decode_answer)).collect())
+        let own = self.own.as_ref().and_then(|own| own.downcast_ref::<DecodeAnswer<T>>());
+        let decode = own.copied().unwrap_or(decode_answer);
+        Outcomes(self.outcomes.iter().cloned().map(|o| o.decode(decode)).collect())
     }
 
     /// The workers that failed, with the reason, in worker order.
@@ -195,6 +207,7 @@ impl Outcome<Bytes> {
 pub(crate) fn replies<T>(
     outcomes: Vec<Outcome<Bytes>>,
     decode: DecodeAnswer<T>,
+    own: Option<OwnDecoding>,
 ) -> Result<Replies<T>, BroadcastError> {
     // The encoded answers are kept until all have been decoded (cloning `Bytes` shares them): any
     // failure must hand out every success.
@@ -209,24 +222,27 @@ pub(crate) fn replies<T>(
     if failed.is_empty() {
         return Ok(Replies(values));
     }
+    // What the user's values do when they are dropped may panic.
+    let _ = caught(|| drop(values));
     let mut outcomes = outcomes;
     for (position, error) in failed {
         outcomes[position].result = Err(error);
     }
-    Err(BroadcastError::new(outcomes))
+    Err(BroadcastError::new(outcomes, own))
 }
 
-/// Groups what prints alike, in the order of the first worker of each: `(folded ids, text)`.
+/// Groups what prints alike, but for the order of maps and sets, in the order of the first worker of each: `(folded ids, text)`.
 pub(crate) fn fold<'a>(
     entries: impl Iterator<Item = (&'a WorkerId, String)>,
 ) -> Vec<(String, String)> {
     let mut order: Vec<(Vec<&WorkerId>, String)> = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (id, text) in entries {
-        match seen.get(&text) {
+        let key = regular(&text);
+        match seen.get(&*key) {
             Some(&at) => order[at].0.push(id),
             None => {
-                seen.insert(text.clone(), order.len());
+                seen.insert(key.into_owned(), order.len());
                 order.push((vec![id], text));
             }
         }
@@ -249,7 +265,7 @@ fn write_folded<'a>(
 impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |outcome: &Outcome<T>| match &outcome.result {
-            Ok(value) => format!("→ {value:?}"),
+            Ok(value) => format!("→ {}", shown(value)),
             Err(error) => error.to_string(),
         };
         write_folded(f, self.iter().map(|outcome| (outcome.worker.id(), text(outcome))), "\n")
@@ -258,7 +274,8 @@ impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
 
 impl<T: fmt::Debug> fmt::Display for Replies<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.iter().map(|(worker, value)| (worker.id(), format!("→ {value:?}")));
+        let entries =
+            self.iter().map(|(worker, value)| (worker.id(), format!("→ {}", shown(value))));
         write_folded(f, entries, "\n")
     }
 }
@@ -394,13 +411,13 @@ mod tests {
         outcomes[6] = outcome(6, Err(lost()));
         outcomes[8] = outcome(8, Err(lost()));
         outcomes[11] = outcome(11, Err(full));
-        replies(outcomes, decode_answer::<u32>).unwrap_err()
+        replies(outcomes, decode_answer::<u32>, None).unwrap_err()
     }
 
     #[test]
     fn equal_replies_print_folded() {
         let outcomes = (0..40).map(|index| outcome(index, Ok(u32::from(index == 4)))).collect();
-        let replies = replies(outcomes, decode_answer::<u32>).unwrap();
+        let replies = replies(outcomes, decode_answer::<u32>, None).unwrap();
         assert_eq!(replies.to_string(), "w[1-4,6-40] → 0\nw5 → 1");
     }
 
@@ -425,7 +442,7 @@ mod tests {
     fn an_answer_that_does_not_decode_is_that_workers_failure() {
         let mut bad = outcome(1, Ok(1));
         bad.result = Ok(Bytes::from_static(&[1, 2, 3]));
-        let error = replies(vec![outcome(0, Ok(1)), bad], decode_answer::<u32>).unwrap_err();
+        let error = replies(vec![outcome(0, Ok(1)), bad], decode_answer::<u32>, None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "1 of 2 workers failed: w2 answer could not be decoded: 2 bytes too many"
@@ -436,7 +453,7 @@ mod tests {
     fn the_majority_is_told_and_who_differs_from_it() {
         let values = [1, 3, 3, 2, 1, 3].into_iter().enumerate();
         let outcomes = values.map(|(index, value)| outcome(index, Ok(value))).collect();
-        let replies = replies(outcomes, decode_answer::<u32>).unwrap();
+        let replies = replies(outcomes, decode_answer::<u32>, None).unwrap();
         assert_eq!(replies.majority(), Some(&3));
         let differing = replies.differing().into_iter();
         let differing: Vec<_> = differing.map(|(w, value)| (w.index(), *value)).collect();
@@ -447,7 +464,7 @@ mod tests {
     #[test]
     fn replies_are_indexed_by_worker_id() {
         let outcomes = (0..3).map(|index| outcome(index, Ok(index as u32))).collect();
-        let replies = replies(outcomes, decode_answer::<u32>).unwrap();
+        let replies = replies(outcomes, decode_answer::<u32>, None).unwrap();
         assert_eq!(replies[&WorkerId::new("w3").unwrap()], 2);
         let pairs: Vec<_> = (&replies).into_iter().map(|(w, value)| (w.index(), *value)).collect();
         assert_eq!(pairs, [(0, 0), (1, 1), (2, 2)]);

@@ -189,7 +189,7 @@ impl Arguments {
 
     /// Adds a `&[T]`.
     pub fn slice<T: Argument>(&mut self, values: &[T]) {
-        self.add(|buffer| codec::encode(values, buffer));
+        self.add(|buffer| codec::encode_slice(values, buffer));
     }
 
     fn add(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) {

@@ -23,7 +23,8 @@ use crate::sync::lock;
 /// `Display` gives `ID<TAB>YYYYMMDD-HHMMSS<TAB>message`, in this machine's local time, and always
 /// one line: line ends and other control characters in the message are shown escaped, tabs as they
 /// are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PlainLine", into = "PlainLine")]
 #[non_exhaustive]
 pub struct ResultLine {
     /// The worker that recorded it.
@@ -38,6 +39,32 @@ impl ResultLine {
     /// A line that `worker` recorded at `time`.
     pub fn new(worker: WorkerId, time: Timestamp, message: impl Into<String>) -> Self {
         Self { worker, time, message: message.into() }
+    }
+}
+
+/// A [`ResultLine`] for serde: the time in microseconds since the epoch.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "ResultLine")]
+struct PlainLine {
+    worker: String,
+    time: i64,
+    message: String,
+}
+
+impl From<ResultLine> for PlainLine {
+    fn from(line: ResultLine) -> Self {
+        let ResultLine { worker, time, message } = line;
+        Self { worker: worker.to_string(), time: time.as_microsecond(), message }
+    }
+}
+
+impl TryFrom<PlainLine> for ResultLine {
+    type Error = String;
+
+    fn try_from(line: PlainLine) -> Result<Self, String> {
+        let worker = WorkerId::new(line.worker).map_err(|error| error.to_string())?;
+        let time = Timestamp::from_microsecond(line.time).map_err(|error| error.to_string())?;
+        Ok(Self { worker, time, message: line.message })
     }
 }
 

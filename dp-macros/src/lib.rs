@@ -81,6 +81,12 @@ use proc_macro::TokenStream;
 /// - An argument is any `T: Serialize + DeserializeOwned + Send + 'static`, or `&str`, `&[T]` or `&T`,
 ///   which are sent from the borrow without a clone and lent to the method on the other side.
 ///   `Vec<u8>`, `&[u8]` and `bytes::Bytes` travel as one block.
+/// - Values travel by position, without names. Of serde's attributes `skip_serializing`,
+///   `skip_serializing_if`, `skip_deserializing`, `flatten`, `tag` and `untagged` therefore can't travel,
+///   nor a `rename` that differs for the two directions: such a value is an error that names the type, the
+///   field or variant, the attribute and what to do, and no other value. `skip` on a field, `default`,
+///   `rename`, `alias`, `with`, `from`, `into` and `transparent` travel. In
+///   a process with workers made by `in_process`, every value is read back and compared.
 /// - The result is such a `T`, or `Result<T, E>` with any `E: Into<Box<dyn Error + Send + Sync>>`: an
 ///   `Err` arrives as `CallError::Failed`, its message and its sources as text. A type counts as a
 ///   `Result` when its name is `Result`, as `anyhow::Result<T>` is.

@@ -13,7 +13,7 @@ use super::Core;
 use super::conn::{Conn, Waiting};
 use crate::__private::Invoked;
 use crate::codec::Encoded;
-use crate::error::panic_message;
+use crate::error::panic_text;
 use crate::executor::{Job, Turn};
 use crate::id::WorkerInfo;
 use crate::logs;
@@ -138,7 +138,7 @@ impl ServerTask {
                 return None;
             }
             Ok(Poll::Ready(result)) => result.map(|reply| reply.0).map_err(|failure| failure.0),
-            Err(panic) => Err(Failure::Panicked { message: panic_message(&*panic) }),
+            Err(panic) => Err(Failure::Panicked { message: panic_text(panic) }),
         };
         let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
         Some(result)

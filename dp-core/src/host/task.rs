@@ -17,7 +17,7 @@ use super::slot::Slot;
 use super::uplink::{Uplink, WorkerLink};
 use crate::codec::Encoded;
 use crate::context::{CancelSignal, Context};
-use crate::error::panic_message;
+use crate::error::panic_text;
 use crate::executor::{Job, Turn};
 use crate::id::WorkerInfo;
 use crate::logs;
@@ -189,7 +189,7 @@ impl<W: DistributedWorker> Task<W> {
                 if self.call.exclusive {
                     self.rebuild();
                 }
-                Some(Err(Failure::Panicked { message: panic_message(&*panic) }))
+                Some(Err(Failure::Panicked { message: panic_text(panic) }))
             }
         }
     }
@@ -265,7 +265,7 @@ impl<W: DistributedWorker> Task<W> {
         let (worker, result) = match built {
             Ok(worker) => (Some(worker), Ok(())),
             Err(panic) => {
-                let reason = format!("the constructor panicked: {}", panic_message(&*panic));
+                let reason = format!("the constructor panicked: {}", panic_text(panic));
                 (None, Err(Failure::NotStarted { reason }))
             }
         };

@@ -4,3 +4,4 @@
 mod api;
 mod memory;
 mod tcp;
+mod values;

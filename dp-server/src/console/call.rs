@@ -1,5 +1,7 @@
 //! `/call`.
 
+use std::borrow::Cow;
+
 use dp_core::{Broadcast, DistributedWorker, Method, Outcome};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -76,8 +78,54 @@ fn no_such_method(methods: &[Method], name: &str) -> String {
     format!("there is no method {}: {hint}", Quoted::new(name))
 }
 
+/// The integers that JSON values can't hold put into quotes, as arguments of 128 bits take them.
+fn quoted_integers(text: &str) -> Cow<'_, str> {
+    const HELD: usize = 18;
+    if text.len() <= HELD {
+        return text.into();
+    }
+    let mut quoted = String::new();
+    let (mut in_text, mut rest) = (false, text);
+    while let Some(c) = rest.chars().next() {
+        let digits = rest.strip_prefix('-').unwrap_or(rest);
+        let count = match in_text {
+            true => 0,
+            false => digits.bytes().take_while(u8::is_ascii_digit).count(),
+        };
+        let length = rest.len() - digits.len() + count;
+        let taken = match c {
+            '"' => {
+                in_text = !in_text;
+                1
+            }
+            '\\' if in_text => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            '-' | '0'..='9' if count > 0 => {
+                let (number, behind) = rest.split_at(length);
+                let float = behind.starts_with(['.', 'e', 'E', '+', '-']);
+                let held = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+                if float {
+                    // With what stands behind the point, or is the exponent.
+                    let more = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+                    behind.find(|c| !more(c)).map_or(rest.len(), |end| length + end)
+                } else if count > HELD && !held {
+                    quoted.push_str(&format!("\"{number}\""));
+                    rest = behind;
+                    continue;
+                } else {
+                    length
+                }
+            }
+            c => c.len_utf8(),
+        };
+        quoted.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    quoted.into()
+}
+
 /// JSON values with white space between them.
 pub(crate) fn arguments(text: &str) -> Result<Vec<Value>, String> {
+    let text = &*quoted_integers(text);
     let mut values = Vec::new();
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     loop {
@@ -111,6 +159,22 @@ mod tests {
             [json!("Ada  L"), json!(2.5), json!([1, 2]), json!({"a b": null}), json!(true)]
         );
         assert_eq!(arguments("").unwrap(), Vec::<Value>::new());
+    }
+
+    #[test]
+    fn an_integer_of_128_bits_keeps_every_digit() {
+        let most = u128::MAX.to_string();
+        let text =
+            format!("{most} [-{most},{}, 1] \"{most}\\\" {most}\" -1.5e20 {}1.5", u64::MAX, most);
+        let expected = [
+            json!(most),
+            json!([format!("-{most}"), u64::MAX, 1]),
+            json!(format!("{most}\" {most}")),
+            json!(-1.5e20),
+            json!(format!("{most}1.5").parse::<f64>().unwrap()),
+        ];
+        assert_eq!(arguments(&text).unwrap(), expected);
+        assert!(arguments("123456789012345678901abc \"ü\\").is_err());
     }
 
     #[test]

@@ -37,7 +37,9 @@
 //!
 //! ## Calls
 //! The arguments of `/call` are JSON values with white space between them, as many as the method has:
-//! `/call greet "Ada Lovelace" 2`. A mistake is answered with the method's signature. Nothing is
+//! `/call greet "Ada Lovelace" 2`. NaN and infinity are `"NaN"`, `"Infinity"` and `"-Infinity"`, integers
+//! that JSON can't hold are texts, and so are the keys of a map that are no texts: `{"[1,2]": "x"}` has
+//! the key `(1, 2)`. A mistake is answered with the method's signature. Nothing is
 //! flushed before a call.
 //!
 //! ## Cancelling
