@@ -2,7 +2,9 @@
 //! of exactly this version.
 
 use std::error::Error;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::mem;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -11,7 +13,7 @@ use serde::de::DeserializeOwned;
 pub use crate::group::{Group, Stub};
 pub use crate::host::{Invocation, Invoked};
 pub use crate::json::{JsonArguments, JsonForm};
-pub use crate::server_call::{NoServer, ServerHandle, ServerInvocation};
+pub use crate::server_call::{ServerHandle, ServerInvocation};
 pub use crate::worker::{Contract, Method, Run, RunResult};
 
 use crate::codec::{self, Encoded};
@@ -71,6 +73,61 @@ pub trait CanBeArgument {
 impl<T: Argument> CanBeArgument for T {
     type Itself = T;
 }
+
+/// Names what an argument behind `&` is decoded to. The borrowed types of the standard library have
+/// one, too, so that the one message about them is that of [`OfKnownSize`].
+pub trait CanBeLent {
+    /// The type.
+    type Itself: Argument;
+    /// The type that stands for what it is.
+    type Size: ?Sized;
+
+    /// Adds it to the message.
+    fn write(&self, arguments: &mut Arguments);
+}
+
+/// What has a size.
+#[diagnostic::on_unimplemented(
+    message = "a type without a size of its own can't be an argument of a remote method",
+    label = "can't be sent",
+    note = "take `&PathBuf` in place of `&Path`, `&OsString` in place of `&OsStr`, `&CString` in \
+            place of `&CStr`: they are lent in the same way"
+)]
+pub trait OfKnownSize {
+    /// Itself.
+    type Known;
+}
+
+#[diagnostic::do_not_recommend]
+impl OfKnownSize for () {
+    type Known = ();
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Argument> CanBeLent for T {
+    type Itself = T;
+    type Size = ();
+
+    fn write(&self, arguments: &mut Arguments) {
+        arguments.value(self);
+    }
+}
+
+macro_rules! of_no_size {
+    ($($borrowed:ty => $owned:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl CanBeLent for $borrowed {
+            type Itself = $owned;
+            type Size = $borrowed;
+
+            fn write(&self, arguments: &mut Arguments) {
+                arguments.value(&<$owned>::from(self));
+            }
+        }
+    )*};
+}
+
+of_no_size!(Path => PathBuf, OsStr => OsString, CStr => CString);
 
 /// Names a result's type, once it is known to be one.
 pub trait CanBeResult {

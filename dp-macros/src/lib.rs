@@ -10,6 +10,7 @@ mod expand;
 mod model;
 mod self_type;
 mod text;
+mod twice;
 
 use proc_macro::TokenStream;
 
