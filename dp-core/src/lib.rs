@@ -105,7 +105,7 @@ pub use dp_macros::distributed_worker;
 // Under their own names, since the compiler names them when a type lacks what they ask for.
 pub use __private::{
     Argument, CanBeArgument, CanBeError, CanBeResult, CanBeWorker, Failure, MethodError,
-    OfKnownSize, Reply, Value,
+    OfKnownSize, Reply, RunError, Value,
 };
 
 pub use barrier::{BarrierError, Meeting, Met, Missing, Synchro};

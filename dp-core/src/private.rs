@@ -1,6 +1,7 @@
 //! What generated code calls, and nothing else. Outside of any promise of stability: dp-macros is
 //! of exactly this version.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::mem;
@@ -58,6 +59,17 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
 pub trait MethodError: Into<Box<dyn Error + Send + Sync>> {}
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> MethodError for E {}
+
+/// What can be the error of the schedule named `run`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the error of the schedule `run`",
+    label = "its error can't be turned into a message",
+    note = "an error is `Into<Box<dyn Error + Send + Sync>>`, as every `std::error::Error`, \
+            `anyhow::Error` and `String` are"
+)]
+pub trait RunError: Into<Box<dyn Error + Send + Sync>> {}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> RunError for E {}
 
 // Generated code mentions every type of a signature several times, and a failed bound is reported
 // once for each place and for each of its parts. It therefore names the type by way of one of these
@@ -207,6 +219,10 @@ impl Failure {
 
 /// Up to this length, what stands before a block is copied into each frame.
 const SHORT: usize = 1 << 10;
+
+/// [`Arguments`] under a name that no type of the standard library has: the compiler would suggest
+/// that one where `crate = ..` leads nowhere.
+pub type ArgumentList = Arguments;
 
 /// Arguments being encoded.
 #[derive(Debug, Default)]
@@ -358,11 +374,8 @@ impl<T, E> Ran<Result<T, E>> {
     ///
     /// # Errors
     /// When it is an `Err`.
-    pub fn run_result(self) -> RunResult
-    where
-        E: MethodError,
-    {
-        run_result(self.0)
+    pub fn run_result(self) -> Result<T, E> {
+        self.0
     }
 }
 
@@ -372,21 +385,13 @@ pub trait RanValue {
     ///
     /// # Errors
     /// Never.
-    fn run_result(self) -> RunResult;
+    fn run_result(self) -> Result<(), Infallible>;
 }
 
 impl<T> RanValue for Ran<T> {
-    fn run_result(self) -> RunResult {
+    fn run_result(self) -> Result<(), Infallible> {
         Ok(())
     }
-}
-
-/// What a schedule that returns a `Result` ended in.
-///
-/// # Errors
-/// When it is an `Err`.
-pub fn run_result<T, E: Into<Box<dyn Error + Send + Sync>>>(result: Result<T, E>) -> RunResult {
-    result.map(drop).map_err(Into::into)
 }
 
 /// Workers in this process.

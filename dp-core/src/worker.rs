@@ -6,7 +6,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 
-use crate::__private::{Invocation, Invoked, ServerHandle, ServerInvocation, Value};
+use crate::__private::{Invocation, Invoked, RunError, ServerHandle, ServerInvocation, Value};
 use crate::json::JsonForm;
 use crate::{Broadcast, Group, Stub};
 
@@ -157,6 +157,13 @@ impl Run {
     #[doc(hidden)]
     pub fn schedule(future: impl Future<Output = RunResult> + Send + 'static) -> Self {
         Self(Ok(RunFuture(Box::pin(future))))
+    }
+
+    /// What a schedule that returned `result` ended in. Here, and not among what generated code
+    /// calls, since the compiler names it where the error can't be turned into text.
+    #[doc(hidden)]
+    pub fn result<T, E: RunError>(result: Result<T, E>) -> RunResult {
+        result.map(drop).map_err(Into::into)
     }
 
     #[doc(hidden)]

@@ -155,7 +155,7 @@ fn write(worker: &Worker, argument: &Argument, writer: &Ident) -> Option<TokenSt
     let name = &argument.name;
     let private = &worker.private;
     // By path: a trait of the user's may offer a method of the same name.
-    let arguments = quote!(#private::Arguments);
+    let arguments = quote!(#private::ArgumentList);
     Some(match argument.passing.as_ref()? {
         Passing::Text => quote!(#arguments::text(#writer, #name);),
         Passing::Bytes => quote!(#arguments::bytes(#writer, #name);),

@@ -320,12 +320,12 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
             let future_name = hygienic("future", Span::call_site());
             let value = quote_spanned!(span=> <#master_type #types>::#name(&#master) #wait);
             let ended = match fallible {
-                true => quote_spanned!(span=> #private::run_result(#value)),
+                true => quote_spanned!(span=> #private::Run::result(#value)),
                 // It may be a `Result` of another name: the type decides, which only the compiler
                 // knows.
                 false => quote_spanned! {span=>
                     use #private::RanValue as _;
-                    #private::Ran(#value).run_result()
+                    #private::Run::result(#private::Ran(#value).run_result())
                 },
             };
             let future = quote_spanned! {span=>
