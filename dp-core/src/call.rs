@@ -30,6 +30,36 @@ enum Source {
     Server(PendingServerCall),
 }
 
+/// What the closures of [`Group::each`](crate::Group::each), [`any`](crate::Group::any) and
+/// [`map`](crate::Group::map) return: a [`Call`], and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "expected a call to a worker, got `{Self}`",
+    label = "not a call to a worker",
+    note = "return the call itself, without `async`, `.await` and `;`: `|worker| worker.method()`. \
+            It is sent, and awaited, for you"
+)]
+pub trait WorkerCall: sealed::Sealed {
+    /// The value of the method that is called.
+    type Value;
+
+    #[doc(hidden)]
+    fn into_call(self) -> Call<Self::Value>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<T> sealed::Sealed for Call<T> {}
+
+impl<T> WorkerCall for Call<T> {
+    type Value = T;
+
+    fn into_call(self) -> Call<T> {
+        self
+    }
+}
+
 impl<T> Call<T> {
     pub(crate) fn new(pending: Pending, decode: DecodeAnswer<T>) -> Self {
         Self { source: Source::Worker(pending), decode }

@@ -15,7 +15,7 @@ use crate::host::uplink::WorkerLink;
 use crate::id::{WorkerId, WorkerInfo};
 use crate::record::{Recorder, ResultLine};
 use crate::server_call::ServerHandle;
-use crate::worker::DistributedWorker;
+use crate::worker::{DistributedWorker, ServerFunctions};
 
 /// A worker's side of one call. A `#[remote]` method may take it as `ctx: &Context<Self>`, right
 /// after its receiver.
@@ -134,7 +134,15 @@ impl<W> Context<W> {
 
 impl<W: DistributedWorker> Context<W> {
     /// The `#[on_server]` functions of this worker, to be called on the server.
-    pub fn server(&self) -> W::ServerStub {
+    ///
+    /// The type that it returns is `WServer`, for a worker `W`.
+    pub fn server<S>(&self) -> S
+    where
+        // Not `W::Stub` as the type: a worker without functions would then lack the method, and
+        // the message would not say what to write.
+        W: ServerFunctions<Stub = S>,
+        S: From<ServerHandle<W>>,
+    {
         ServerHandle::new(self.info.clone(), self.link.clone()).into()
     }
 }

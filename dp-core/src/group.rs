@@ -24,7 +24,9 @@ use crate::metrics::{MeasuredMetric, Metric, merge};
 use crate::outcome::{DecodeAnswer, decode_answer, fold};
 use crate::record::{ResultLine, WorkerRecord};
 use crate::worker::{DistributedWorker, RemoteWorker};
-use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, codec, system};
+use crate::{
+    Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, WorkerCall, codec, system,
+};
 
 /// A group of workers: what every [`MasterWorker`] dereferences to.
 ///
@@ -78,6 +80,15 @@ impl<W: DistributedWorker> Group<W> {
         Self(Arc::new(Inner { fleet, roster, state, workers: OnceLock::new() }))
     }
 
+    /// Returns the group itself.
+    ///
+    /// A `#[remote]` or `#[schedule]` method may have the name of a method of the group. On the
+    /// [`MasterWorker`] the name then means the worker's method; the group's is
+    /// `master.group().map(..)`.
+    pub fn group(&self) -> &Self {
+        self
+    }
+
     /// How many workers there are.
     pub fn len(&self) -> usize {
         self.0.roster.members.len()
@@ -128,10 +139,13 @@ impl<W: DistributedWorker> Group<W> {
     /// assert_eq!(sums.into_values(), [10, 11, 12]);
     /// # });
     /// ```
-    pub fn each<T>(&self, mut call: impl FnMut(&RemoteWorker<W>) -> Call<T>) -> Broadcast<T> {
+    pub fn each<T, C>(&self, mut call: impl FnMut(&RemoteWorker<W>) -> C) -> Broadcast<T>
+    where
+        C: WorkerCall<Value = T>,
+    {
         let mut decode = None;
         let calls = self.workers().iter().map(|worker| {
-            let call = call(worker);
+            let call = call(worker).into_call();
             let meant = call.worker().id() == worker.info().id();
             let (mut call, decode_answer) = call.into_parts();
             decode = Some(decode_answer);
@@ -150,10 +164,13 @@ impl<W: DistributedWorker> Group<W> {
     ///
     /// # Errors
     /// When no worker succeeded. When there is none, too.
-    pub async fn any<T>(
+    pub async fn any<T, C>(
         &self,
-        call: impl FnMut(&RemoteWorker<W>) -> Call<T>,
-    ) -> Result<T, BroadcastError> {
+        call: impl FnMut(&RemoteWorker<W>) -> C,
+    ) -> Result<T, BroadcastError>
+    where
+        C: WorkerCall<Value = T>,
+    {
         self.each(call).first().await
     }
 
@@ -171,10 +188,11 @@ impl<W: DistributedWorker> Group<W> {
     /// assert_eq!(squares, [1, 4, 9, 16, 25, 36, 49, 64, 81, 100]);
     /// # });
     /// ```
-    pub fn map<I, F, T>(&self, items: I, call: F) -> Map<W, I::IntoIter, F, T>
+    pub fn map<I, F, C, T>(&self, items: I, call: F) -> Map<W, I::IntoIter, F, T>
     where
         I: IntoIterator,
-        F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
+        F: FnMut(&RemoteWorker<W>, I::Item) -> C,
+        C: WorkerCall<Value = T>,
     {
         Map::new(self.clone(), items.into_iter(), call)
     }
@@ -377,6 +395,11 @@ fn request(audience: Audience, payload: Payload) -> Request {
 }
 
 impl<W: DistributedWorker> Stub<W> {
+    /// Returns the stub itself: `worker.stub().info()` where a `#[remote]` method is named `info`.
+    pub fn stub(&self) -> &Self {
+        self
+    }
+
     /// Who this worker is.
     pub fn info(&self) -> &WorkerInfo {
         &self.roster.members[self.position].info

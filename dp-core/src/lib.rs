@@ -103,9 +103,15 @@ mod worker;
 
 pub use dp_macros::distributed_worker;
 
+// Under their own names, since the compiler names them when a type lacks what they ask for.
+pub use __private::{
+    Argument, CanBeArgument, CanBeError, CanBeResult, CanBeWorker, Failure, MethodError,
+    OfKnownSize, Reply, RunError, Value,
+};
+
 pub use barrier::{BarrierError, Meeting, Met, Missing, Synchro};
 pub use broadcast::{Broadcast, OutcomeStream};
-pub use call::Call;
+pub use call::{Call, WorkerCall};
 pub use context::Context;
 pub use error::{CallError, Decoded, Executed};
 pub use fleet::FrequencyError;
@@ -120,5 +126,5 @@ pub use outcome::{BroadcastError, Outcome, Outcomes, Replies, RepliesIter};
 pub use record::ResultLine;
 pub use worker::{
     Contract, DistributedWorker, MasterWorker, Method, NoRun, RemoteWorker, Run, RunFuture,
-    RunResult,
+    RunResult, ServerFunctions,
 };

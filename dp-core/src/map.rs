@@ -19,7 +19,7 @@ use crate::fold::fold_ids;
 use crate::id::WorkerInfo;
 use crate::outcome::DecodeAnswer;
 use crate::worker::{DistributedWorker, RemoteWorker};
-use crate::{Call, Group};
+use crate::{Call, Group, WorkerCall};
 
 /// An item that so many workers were lost to is given to nobody else.
 const MAX_LOSSES: usize = 3;
@@ -36,8 +36,10 @@ pub struct Map<W: DistributedWorker, I, F, T> {
     group: Group<W>,
     items: I,
     call: F,
+    /// Takes the next item and makes the call. A pointer: what a map does asks nothing of `F`, so
+    /// that a closure of the wrong kind is reported once, where it is given.
+    next: fn(&mut I, &mut F, &RemoteWorker<W>) -> Option<Call<T>>,
     retry_maybe: bool,
-    result: std::marker::PhantomData<fn() -> T>,
 }
 
 /// What became of one item.
@@ -128,10 +130,16 @@ impl<W, I, F, T> Map<W, I, F, T>
 where
     W: DistributedWorker,
     I: Iterator,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
-    pub(crate) fn new(group: Group<W>, items: I, call: F) -> Self {
-        Self { group, items, call, retry_maybe: false, result: std::marker::PhantomData }
+    pub(crate) fn new<C>(group: Group<W>, items: I, call: F) -> Self
+    where
+        F: FnMut(&RemoteWorker<W>, I::Item) -> C,
+        C: WorkerCall<Value = T>,
+    {
+        let next = |items: &mut I, call: &mut F, worker: &RemoteWorker<W>| {
+            Some(call(worker, items.next()?).into_call())
+        };
+        Self { group, items, call, next, retry_maybe: false }
     }
 
     /// Gives the item of a lost worker to another one also when the lost one may have executed it:
@@ -174,7 +182,6 @@ impl<W, I, F, T> IntoFuture for Map<W, I, F, T>
 where
     W: DistributedWorker,
     I: Iterator,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
     type Output = Result<Vec<T>, MapError<T>>;
     type IntoFuture = MapFuture<W, I, F, T>;
@@ -196,7 +203,6 @@ impl<W, I, F, T> Future for MapFuture<W, I, F, T>
 where
     W: DistributedWorker,
     I: Iterator,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
     type Output = Result<Vec<T>, MapError<T>>;
 
@@ -290,7 +296,6 @@ impl<W, I, F, T> MapStream<W, I, F, T>
 where
     W: DistributedWorker,
     I: Iterator,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
     /// The next outcome; `None` when every item has had one.
     ///
@@ -327,8 +332,7 @@ where
             let (item, call) = if let Some(item) = self.again.pop_front() {
                 let call = stub.call_again(item.call.clone(), encoded_answer);
                 (item, call)
-            } else if let Some(next) = self.next_from_items() {
-                let call = (self.map.call)(&self.map.group.workers()[worker], next);
+            } else if let Some(call) = self.call_with_next_item(worker) {
                 let (call, decode) = call.into_parts();
                 let item = Item { item: self.next_item, call, decode, lost: Vec::new() };
                 self.next_item += 1;
@@ -343,11 +347,12 @@ where
         }
     }
 
-    fn next_from_items(&mut self) -> Option<I::Item> {
+    fn call_with_next_item(&mut self, worker: usize) -> Option<Call<T>> {
+        let Map { group, items, call, next, .. } = &mut self.map;
         // An iterator need not go on saying `None`.
-        let next = if self.exhausted { None } else { self.map.items.next() };
-        self.exhausted = next.is_none();
-        next
+        let made = if self.exhausted { None } else { next(items, call, &group.workers()[worker]) };
+        self.exhausted = made.is_none();
+        made
     }
 
     /// A worker has ended with an item: its outcome, unless another worker shall try.
@@ -388,7 +393,10 @@ where
         let (item, lost) = match self.again.pop_front() {
             Some(item) => (item.item, item.lost),
             None => {
-                self.next_from_items()?;
+                if self.exhausted || self.map.items.next().is_none() {
+                    self.exhausted = true;
+                    return None;
+                }
                 self.next_item += 1;
                 (self.next_item - 1, Vec::new())
             }
@@ -409,7 +417,6 @@ impl<W, I, F, T> Stream for MapStream<W, I, F, T>
 where
     W: DistributedWorker,
     I: Iterator,
-    F: FnMut(&RemoteWorker<W>, I::Item) -> Call<T>,
 {
     type Item = ItemOutcome<T>;
 

@@ -1,8 +1,11 @@
 //! What generated code calls, and nothing else. Outside of any promise of stability: dp-macros is
 //! of exactly this version.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::mem;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -11,7 +14,7 @@ use serde::de::DeserializeOwned;
 pub use crate::group::{Group, Stub};
 pub use crate::host::{Invocation, Invoked};
 pub use crate::json::{JsonArguments, JsonForm};
-pub use crate::server_call::{NoServer, ServerHandle, ServerInvocation};
+pub use crate::server_call::{ServerHandle, ServerInvocation};
 pub use crate::worker::{Contract, Method, Run, RunResult};
 
 use crate::codec::{self, Encoded};
@@ -57,6 +60,17 @@ pub trait MethodError: Into<Box<dyn Error + Send + Sync>> {}
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> MethodError for E {}
 
+/// What can be the error of the schedule named `run`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the error of the schedule `run`",
+    label = "its error can't be turned into a message",
+    note = "an error is `Into<Box<dyn Error + Send + Sync>>`, as every `std::error::Error`, \
+            `anyhow::Error` and `String` are"
+)]
+pub trait RunError: Into<Box<dyn Error + Send + Sync>> {}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> RunError for E {}
+
 // Generated code mentions every type of a signature several times, and a failed bound is reported
 // once for each place and for each of its parts. It therefore names the type by way of one of these
 // traits: a failed projection reads the same everywhere, so that the compiler reports it once.
@@ -71,6 +85,61 @@ pub trait CanBeArgument {
 impl<T: Argument> CanBeArgument for T {
     type Itself = T;
 }
+
+/// Names what an argument behind `&` is decoded to. The borrowed types of the standard library have
+/// one, too, so that the one message about them is that of [`OfKnownSize`].
+pub trait CanBeLent {
+    /// The type.
+    type Itself: Argument;
+    /// The type that stands for what it is.
+    type Size: ?Sized;
+
+    /// Adds it to the message.
+    fn write(&self, arguments: &mut Arguments);
+}
+
+/// What has a size.
+#[diagnostic::on_unimplemented(
+    message = "a type without a size of its own can't be an argument of a remote method",
+    label = "can't be sent",
+    note = "take `&PathBuf` in place of `&Path`, `&OsString` in place of `&OsStr`, `&CString` in \
+            place of `&CStr`: they are lent in the same way"
+)]
+pub trait OfKnownSize {
+    /// Itself.
+    type Known;
+}
+
+#[diagnostic::do_not_recommend]
+impl OfKnownSize for () {
+    type Known = ();
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Argument> CanBeLent for T {
+    type Itself = T;
+    type Size = ();
+
+    fn write(&self, arguments: &mut Arguments) {
+        arguments.value(self);
+    }
+}
+
+macro_rules! of_no_size {
+    ($($borrowed:ty => $owned:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl CanBeLent for $borrowed {
+            type Itself = $owned;
+            type Size = $borrowed;
+
+            fn write(&self, arguments: &mut Arguments) {
+                arguments.value(&<$owned>::from(self));
+            }
+        }
+    )*};
+}
+
+of_no_size!(Path => PathBuf, OsStr => OsString, CStr => CString);
 
 /// Names a result's type, once it is known to be one.
 pub trait CanBeResult {
@@ -150,6 +219,10 @@ impl Failure {
 
 /// Up to this length, what stands before a block is copied into each frame.
 const SHORT: usize = 1 << 10;
+
+/// [`Arguments`] under a name that no type of the standard library has: the compiler would suggest
+/// that one where `crate = ..` leads nowhere.
+pub type ArgumentList = Arguments;
 
 /// Arguments being encoded.
 #[derive(Debug, Default)]
@@ -301,11 +374,8 @@ impl<T, E> Ran<Result<T, E>> {
     ///
     /// # Errors
     /// When it is an `Err`.
-    pub fn run_result(self) -> RunResult
-    where
-        E: MethodError,
-    {
-        run_result(self.0)
+    pub fn run_result(self) -> Result<T, E> {
+        self.0
     }
 }
 
@@ -315,21 +385,13 @@ pub trait RanValue {
     ///
     /// # Errors
     /// Never.
-    fn run_result(self) -> RunResult;
+    fn run_result(self) -> Result<(), Infallible>;
 }
 
 impl<T> RanValue for Ran<T> {
-    fn run_result(self) -> RunResult {
+    fn run_result(self) -> Result<(), Infallible> {
         Ok(())
     }
-}
-
-/// What a schedule that returns a `Result` ended in.
-///
-/// # Errors
-/// When it is an `Err`.
-pub fn run_result<T, E: Into<Box<dyn Error + Send + Sync>>>(result: Result<T, E>) -> RunResult {
-    result.map(drop).map_err(Into::into)
 }
 
 /// Workers in this process.

@@ -62,21 +62,6 @@ impl<W> fmt::Debug for ServerHandle<W> {
     }
 }
 
-/// The stub of a worker that has no `#[on_server]` functions.
-pub struct NoServer<W>(PhantomData<fn() -> W>);
-
-impl<W> From<ServerHandle<W>> for NoServer<W> {
-    fn from(_: ServerHandle<W>) -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<W> fmt::Debug for NoServer<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NoServer")
-    }
-}
-
 /// A call to the server as its caller holds it.
 #[derive(Debug)]
 pub(crate) struct PendingServerCall {

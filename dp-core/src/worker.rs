@@ -6,7 +6,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 
-use crate::__private::{Invocation, Invoked, ServerHandle, ServerInvocation, Value};
+use crate::__private::{Invocation, Invoked, RunError, ServerHandle, ServerInvocation, Value};
 use crate::json::JsonForm;
 use crate::{Broadcast, Group, Stub};
 
@@ -44,8 +44,6 @@ pub trait DistributedWorker: Sized + Send + Sync + 'static {
         + 'static;
     /// The state on the server that `#[on_server]` functions work on; `()` without any.
     type Server: Send + Sync + 'static;
-    /// The stub for the `#[on_server]` functions.
-    type ServerStub: From<ServerHandle<Self>> + Send + Sync + 'static;
 
     /// What this worker can do.
     fn contract() -> Contract;
@@ -58,6 +56,20 @@ pub trait DistributedWorker: Sized + Send + Sync + 'static {
 
     /// What `/run` runs.
     fn run(master: &Self::Master) -> Run;
+}
+
+/// A worker with `#[on_server]` functions. Implemented by
+/// [`#[distributed_worker]`](crate::distributed_worker), not by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no `#[on_server]` functions, so there is nothing to call on the server",
+    label = "this worker has no `#[on_server]` functions",
+    note = "name the type of the server's state on the block, \
+            `#[distributed_worker(server = State)]`, and write the function that is called in \
+            that block: `#[on_server] fn name(state: &State) {{ .. }}`"
+)]
+pub trait ServerFunctions: DistributedWorker {
+    /// The stub for the functions: what `ctx.server()` returns.
+    type Stub: From<ServerHandle<Self>> + fmt::Debug + Send + Sync + 'static;
 }
 
 /// What two programs must agree on to be of the same worker.
@@ -123,7 +135,10 @@ pub enum NoRun {
     )]
     Missing,
     /// Its `run` takes arguments, and `/run` has none to give.
-    #[error("`{0}` takes arguments, and a run has none to give")]
+    #[error(
+        "`{0}` takes arguments, and `/run` has none to give: write a `run` without arguments, which \
+         calls this one under another name"
+    )]
     TakesArguments(&'static str),
 }
 
@@ -142,6 +157,13 @@ impl Run {
     #[doc(hidden)]
     pub fn schedule(future: impl Future<Output = RunResult> + Send + 'static) -> Self {
         Self(Ok(RunFuture(Box::pin(future))))
+    }
+
+    /// What a schedule that returned `result` ended in. Here, and not among what generated code
+    /// calls, since the compiler names it where the error can't be turned into text.
+    #[doc(hidden)]
+    pub fn result<T, E: RunError>(result: Result<T, E>) -> RunResult {
+        result.map(drop).map_err(Into::into)
     }
 
     #[doc(hidden)]

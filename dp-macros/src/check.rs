@@ -7,35 +7,11 @@ use syn::{Attribute, Ident, ImplItem};
 use crate::errors::Errors;
 use crate::model::{Function, Run, RunKind, Schedule, Worker};
 
-/// What the generated types offer by themselves. A method of one of these names would hide it.
-const RESERVED: &[&str] = &[
-    "any",
-    "call_json",
-    "clone",
-    "deref",
-    "each",
-    "fmt",
-    "frequency",
-    "from",
-    "gather_metrics",
-    "gather_results",
-    "get",
-    "in_process",
-    "in_process_with",
-    "info",
-    "is_empty",
-    "len",
-    "map",
-    "metrics",
-    "reset_results",
-    "results",
-    "results_of_lost",
-    "select",
-    "server",
-    "set_frequency",
-    "synchro",
-    "workers",
-];
+/// The functions of the generated broadcaster itself. A second one of the same name cannot be.
+///
+/// Every other name is free: a generated method hides that of the group, which is still reached as
+/// `master.group().map(..)`.
+const RESERVED: &[&str] = &["in_process", "in_process_with"];
 
 /// Finds what is wrong with the block as a whole, takes it out of the model, and decides what
 /// `/run` does with the rest.
@@ -53,7 +29,10 @@ fn reserved(worker: &mut Worker, errors: &mut Errors) {
             return true;
         }
         let message = format!("`{plain}` is a name that the generated types need");
-        errors.at(name, &message, "give the method another name");
+        let help = format!(
+            "give the method another name: `MasterWorker::{plain}` makes workers without a network"
+        );
+        errors.at(name, &message, &help);
         false
     };
     worker.remotes.retain(|remote| allowed(&remote.name));

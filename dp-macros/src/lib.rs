@@ -10,6 +10,7 @@ mod expand;
 mod model;
 mod self_type;
 mod text;
+mod twice;
 
 use proc_macro::TokenStream;
 
@@ -92,8 +93,50 @@ use proc_macro::TokenStream;
 ///   `Result` when its name is `Result`, as `anyhow::Result<T>` is.
 /// - `#[remote(typed_error)]` returns the `Result<T, E>` itself as the value; `E` has to be serializable.
 ///
-/// A generic method, an `impl Trait` argument and a pattern in place of an argument's name cannot be
-/// `#[remote]`; neither can a method with a name that `Group` needs, such as `map` or `results`.
+/// A borrowed type without a size of its own cannot be sent: take `&PathBuf` in place of `&Path`. A
+/// generic method, an `impl Trait` argument and a pattern in place of an argument's name cannot be
+/// `#[remote]`.
+///
+/// # Names
+///
+/// A `#[remote]` or `#[schedule]` method may have the name of a method of `Group` or `Stub`, such as
+/// `get`, `map`, `len`, `info` or `workers`. On the generated types, and in schedules, that name then
+/// means the worker's method. The library's is reached through `group()` and `stub()`:
+///
+/// ```
+/// use dp_core::{MasterWorker, distributed_worker};
+///
+/// pub struct Store;
+///
+/// #[distributed_worker]
+/// impl Store {
+///     #[remote]
+///     pub fn map(&self, key: u64) -> u64 {
+///         key + 1
+///     }
+///
+///     #[remote]
+///     pub fn info(&self) -> u8 {
+///         7
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> anyhow::Result<()> {
+/// let master = MasterWorker::<Store>::in_process(2, |_info| Store);
+/// // The worker's, on every worker.
+/// assert_eq!(master.map(1).await?.into_values(), [2, 2]);
+/// // The group's.
+/// assert_eq!(master.group().map([1, 2], |worker, key| worker.map(key)).await?, [2, 3]);
+/// assert_eq!(master.workers()[0].stub().info().index(), 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Where a method is named `group` or `stub`, the dereference leads to the library's: `(*master).group()`.
+/// Two names are reserved, since the broadcaster has functions of these names itself: `in_process` and
+/// `in_process_with`. All `#[remote]`, `#[schedule]` and `#[on_server]` functions of a type stand in
+/// one block.
 ///
 /// # `#[schedule]`
 ///
@@ -102,8 +145,10 @@ use proc_macro::TokenStream;
 /// `Group` has. It cannot touch the worker's fields or call its ordinary methods, for there is no worker
 /// where it runs.
 ///
-/// The schedule named `run` is what `/run` runs, and takes no arguments. Where `run` is a `#[remote]`
-/// method instead, `/run` broadcasts it: every worker drives itself.
+/// The schedule named `run` is what `/run` runs. Where `run` is a `#[remote]` method instead, `/run`
+/// broadcasts it: every worker drives itself. A `run` that takes arguments can be called, but not by
+/// `/run`, which has none to give and says so: write a `run` without arguments that calls another
+/// method with them.
 ///
 /// # `#[on_server]`
 ///

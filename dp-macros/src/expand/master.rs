@@ -4,12 +4,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Ident, ImplItemFn, parse_quote};
 
-use super::{Expansion, hygienic, stub};
+use super::{Expansion, stub};
 use crate::model::{Schedule, Worker};
-
-fn field() -> Ident {
-    Ident::new("__dp_group", Span::call_site())
-}
 
 fn inner(expansion: &Expansion) -> TokenStream {
     let (krate, self_ty) = (&expansion.worker.krate, &expansion.worker.self_ty);
@@ -22,7 +18,7 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
          `Broadcast`, and its `#[schedule]` methods.",
         expansion.worker.name
     );
-    stub::item(expansion, &expansion.master, &field(), &inner(expansion), &docs)
+    stub::item(expansion, &expansion.master, &inner(expansion), &docs)
 }
 
 /// The schedules stand apart from the rest: their bodies are the user's, and so are their lints.
@@ -55,24 +51,44 @@ fn run_begins(worker: &Worker, schedule: &Schedule) -> ImplItemFn {
     item
 }
 
-pub(super) fn expand(expansion: &Expansion) -> TokenStream {
+/// The methods that call every worker.
+pub(super) fn stubs(expansion: &Expansion) -> TokenStream {
     let Expansion { worker, master, .. } = expansion;
     let (impls, types, clause) = worker.generics.split_for_impl();
     let numbers = stub::methods(stub::REMOTE);
-    let in_process = in_process(worker);
     let methods = worker.remotes.iter().map(|one| {
         let function = match one.name == "run" {
             true => "broadcast_run",
             false => "broadcast",
         };
-        stub::method(worker, one, &field(), function, "Broadcast", &numbers)
+        stub::method(worker, one, function, "Broadcast", &numbers)
     });
-    let wrapper = stub::wrapper(expansion, master, &field(), &inner(expansion));
     quote! {
         impl #impls #master #types #clause {
-            #in_process
             #(#methods)*
         }
+    }
+}
+
+pub(super) fn expand(expansion: &Expansion) -> TokenStream {
+    let Expansion { worker, master, .. } = expansion;
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let (in_process, stubs) = (in_process(worker), stubs(expansion));
+    let wrapper = stub::wrapper(expansion, master, &inner(expansion));
+    quote! {
+        const _: () = {
+            // The names of the parameters below are for the documentation. A constant of the same
+            // name would be meant by them; these functions hide it, and a parameter hides them.
+            fn constructor() {}
+            fn state() {}
+            fn workers() {}
+
+            impl #impls #master #types #clause {
+                #in_process
+            }
+        };
+
+        #stubs
 
         #wrapper
     }
@@ -81,7 +97,7 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
 fn in_process(worker: &Worker) -> TokenStream {
     let Worker { krate, private, self_ty, server, .. } = worker;
     let [state, workers, constructor] =
-        ["state", "workers", "constructor"].map(|name| hygienic(name, Span::call_site()));
+        ["state", "workers", "constructor"].map(|name| Ident::new(name, Span::mixed_site()));
     let constructor_type = quote! {
         impl ::core::ops::Fn(&#krate::WorkerInfo) -> #self_ty
             + ::core::marker::Send + ::core::marker::Sync + 'static

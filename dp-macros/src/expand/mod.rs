@@ -85,6 +85,15 @@ impl ToTokens for Expansion<'_> {
         let Expansion { worker, quiet, .. } = self;
         let cfgs = &worker.cfgs;
         let local = local::expand(self);
+        if worker.is_second {
+            // Its methods are there for those who call them.
+            let (schedules, stubs) =
+                (master::schedules(self), [remote::stubs(self), master::stubs(self)]);
+            tokens.extend(
+                quote! { #local #schedules #(#cfgs)* #quiet const _: () = { #(#stubs)* }; },
+            );
+            return;
+        }
         let types = [remote::item(self), master::item(self), server::item(self)];
         let schedules = master::schedules(self);
         let impls = [remote::expand(self), master::expand(self), server::expand(self)];
@@ -104,8 +113,11 @@ impl ToTokens for Expansion<'_> {
 }
 
 /// A name for a variable of the generated code, which no name of the user's can be.
+///
+/// The span keeps it apart from the user's variables. The prefix keeps it apart from the user's
+/// constants, statics and unit structs, which a pattern of the same name would mean.
 fn hygienic(name: &str, at: Span) -> Ident {
-    Ident::new(name, Span::mixed_site().located_at(at))
+    Ident::new(&format!("__dp_{name}"), Span::mixed_site().located_at(at))
 }
 
 #[cfg(test)]

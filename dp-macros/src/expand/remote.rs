@@ -1,14 +1,9 @@
 //! `GreeterRemoteWorker`: the stub for one worker.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
-use syn::Ident;
 
 use super::{Expansion, stub};
-
-fn field() -> Ident {
-    Ident::new("__dp_stub", Span::call_site())
-}
 
 fn inner(expansion: &Expansion) -> TokenStream {
     let (krate, self_ty) = (&expansion.worker.krate, &expansion.worker.self_ty);
@@ -21,25 +16,33 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
          `Call`.",
         expansion.worker.name
     );
-    stub::item(expansion, &expansion.remote, &field(), &inner(expansion), &docs)
+    stub::item(expansion, &expansion.remote, &inner(expansion), &docs)
+}
+
+/// The methods of the stub.
+pub(super) fn stubs(expansion: &Expansion) -> TokenStream {
+    let Expansion { worker, remote, .. } = expansion;
+    let (impls, types, clause) = worker.generics.split_for_impl();
+    let numbers = stub::methods(stub::REMOTE);
+    let methods =
+        worker.remotes.iter().map(|one| stub::method(worker, one, "call", "Call", &numbers));
+    quote! {
+        impl #impls #remote #types #clause {
+            #(#methods)*
+        }
+    }
 }
 
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {
     let Expansion { worker, remote, .. } = expansion;
-    let (impls, types, clause) = worker.generics.split_for_impl();
     let numbers = stub::methods(stub::REMOTE);
-    let methods = worker
-        .remotes
-        .iter()
-        .map(|one| stub::method(worker, one, &field(), "call", "Call", &numbers));
+    let stubs = stubs(expansion);
     let enumeration = stub::numbers(&numbers, &worker.remotes);
-    let wrapper = stub::wrapper(expansion, remote, &field(), &inner(expansion));
+    let wrapper = stub::wrapper(expansion, remote, &inner(expansion));
     quote! {
         #enumeration
 
-        impl #impls #remote #types #clause {
-            #(#methods)*
-        }
+        #stubs
 
         #wrapper
     }

@@ -2,13 +2,8 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::Ident;
 
-use super::{Expansion, stub};
-
-fn field() -> Ident {
-    Ident::new("__dp_handle", Span::call_site())
-}
+use super::{Expansion, hygienic, stub};
 
 fn inner(expansion: &Expansion) -> TokenStream {
     let (private, self_ty) = (&expansion.worker.private, &expansion.worker.self_ty);
@@ -24,7 +19,7 @@ pub(super) fn item(expansion: &Expansion) -> TokenStream {
          `Call`.",
         expansion.worker.name
     );
-    stub::item(expansion, &expansion.server, &field(), &inner(expansion), &docs)
+    stub::item(expansion, &expansion.server, &inner(expansion), &docs)
 }
 
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {
@@ -33,16 +28,18 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
         return TokenStream::new();
     }
     let (impls, types, clause) = worker.generics.split_for_impl();
-    let field = field();
     let inner = inner(expansion);
     let numbers = stub::methods(stub::SERVER);
     let methods = worker
         .server_functions
         .iter()
-        .map(|one| stub::method(worker, one, &field, "call_server", "Call", &numbers));
+        .map(|one| stub::method(worker, one, "call_server", "Call", &numbers));
     let enumeration = stub::numbers(&numbers, &worker.server_functions);
-    let from = stub::from(expansion, server, &field, &inner);
+    let from = stub::from(expansion, server, &inner);
     let name = server.to_string();
+    let formatter = hygienic("formatter", Span::call_site());
+    let krate = &worker.krate;
+    let self_ty = &worker.self_ty;
     quote! {
         #enumeration
 
@@ -53,9 +50,16 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
         #from
 
         #[automatically_derived]
+        impl #impls #krate::ServerFunctions for #self_ty #clause {
+            type Stub = #server #types;
+        }
+
+        #[automatically_derived]
         impl #impls ::core::fmt::Debug for #server #types #clause {
-            fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                formatter.debug_struct(#name).finish_non_exhaustive()
+            fn fmt(&self, #formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::DebugStruct::finish_non_exhaustive(
+                    &mut ::core::fmt::Formatter::debug_struct(#formatter, #name),
+                )
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the three generated types have in common.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Ident, Type};
@@ -11,13 +11,15 @@ use crate::model::{Argument, Carried, Function, Passing, Worker};
 /// The name of the `Method` enum: whatever is declared beside the impls hides what the user's
 /// signatures mean, so it must be a name that nobody has.
 pub(super) fn methods(of: &str) -> Ident {
-    Ident::new(of, proc_macro2::Span::call_site())
+    Ident::new(of, Span::call_site())
 }
 
 pub(super) const REMOTE: &str = "__DpRemote";
 pub(super) const SERVER: &str = "__DpServer";
 
-/// `pub struct #name { #field: #inner }`
+/// `pub struct #name(#inner)`
+///
+/// Its fields have no names that a message could offer to the user.
 ///
 /// It has one type parameter more than the worker, which is the worker itself. The struct is `pub`
 /// because the worker may be, and the worker may be private: its name in the header of an impl,
@@ -26,7 +28,6 @@ pub(super) const SERVER: &str = "__DpServer";
 pub(super) fn item(
     expansion: &Expansion,
     name: &Ident,
-    field: &Ident,
     inner: &TokenStream,
     docs: &str,
 ) -> TokenStream {
@@ -34,44 +35,54 @@ pub(super) fn item(
     let Worker { generics, cfgs, self_ty, .. } = worker;
     let clause = &generics.where_clause;
     let parameters = generics.params.iter();
+    let itself = unused_in("W", &quote!(#generics #clause #self_ty #inner));
     quote! {
         #(#cfgs)*
         #[doc = #docs]
         #quiet
-        pub struct #name<#(#parameters,)* __Worker = #self_ty> #clause {
-            #field: #inner,
-            __dp_worker: ::core::marker::PhantomData<fn() -> __Worker>,
-        }
+        pub struct #name<#(#parameters,)* #itself = #self_ty>(
+            #inner,
+            ::core::marker::PhantomData<fn() -> #itself>,
+        ) #clause;
     }
 }
 
+/// The name `wanted`, or one made of it that does not occur in `tokens`.
+fn unused_in(wanted: &str, tokens: &TokenStream) -> Ident {
+    let occurs = |name: &Ident| contains(tokens.clone(), name);
+    let numbered =
+        (1_u32..).map(|number| Ident::new(&format!("{wanted}{number}"), Span::call_site()));
+    let wanted = Ident::new(wanted, Span::call_site());
+    std::iter::once(wanted.clone()).chain(numbered).find(|name| !occurs(name)).unwrap_or(wanted)
+}
+
+fn contains(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => contains(group.stream(), name),
+        _ => false,
+    })
+}
+
 /// `From` of the type of the library's that `name` wraps.
-pub(super) fn from(
-    expansion: &Expansion,
-    name: &Ident,
-    field: &Ident,
-    inner: &TokenStream,
-) -> TokenStream {
+pub(super) fn from(expansion: &Expansion, name: &Ident, inner: &TokenStream) -> TokenStream {
     let (impls, types, clause) = expansion.worker.generics.split_for_impl();
+    let wrapped = hygienic("wrapped", Span::call_site());
     quote! {
         #[automatically_derived]
         impl #impls ::core::convert::From<#inner> for #name #types #clause {
-            fn from(#field: #inner) -> Self {
-                Self { #field, __dp_worker: ::core::marker::PhantomData }
+            fn from(#wrapped: #inner) -> Self {
+                Self(#wrapped, ::core::marker::PhantomData)
             }
         }
     }
 }
 
 /// `From`, `Deref`, `Clone` and `Debug` of a type that wraps one of the library's.
-pub(super) fn wrapper(
-    expansion: &Expansion,
-    name: &Ident,
-    field: &Ident,
-    inner: &TokenStream,
-) -> TokenStream {
+pub(super) fn wrapper(expansion: &Expansion, name: &Ident, inner: &TokenStream) -> TokenStream {
     let (impls, types, clause) = expansion.worker.generics.split_for_impl();
-    let from = from(expansion, name, field, inner);
+    let from = from(expansion, name, inner);
+    let formatter = hygienic("formatter", Span::call_site());
     quote! {
         #from
 
@@ -80,21 +91,21 @@ pub(super) fn wrapper(
             type Target = #inner;
 
             fn deref(&self) -> &#inner {
-                &self.#field
+                &self.0
             }
         }
 
         #[automatically_derived]
         impl #impls ::core::clone::Clone for #name #types #clause {
             fn clone(&self) -> Self {
-                ::core::convert::From::from(::core::clone::Clone::clone(&self.#field))
+                ::core::convert::From::from(::core::clone::Clone::clone(&self.0))
             }
         }
 
         #[automatically_derived]
         impl #impls ::core::fmt::Debug for #name #types #clause {
-            fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                ::core::fmt::Debug::fmt(&self.#field, formatter)
+            fn fmt(&self, #formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Debug::fmt(&self.0, #formatter)
             }
         }
     }
@@ -104,7 +115,6 @@ pub(super) fn wrapper(
 pub(super) fn method(
     worker: &Worker,
     one: &Function,
-    field: &Ident,
     function: &str,
     handle: &str,
     methods: &Ident,
@@ -126,7 +136,7 @@ pub(super) fn method(
         let value = checked(worker, value, "CanBeResult");
         quote! {{
             #private::#function::<#self_ty, #value>(
-                &self.#field,
+                &self.0,
                 #methods::#name as ::core::primitive::u16,
                 |#writer| { #(#writes)* },
             )
@@ -143,20 +153,31 @@ pub(super) fn method(
 /// Puts one argument into the message.
 fn write(worker: &Worker, argument: &Argument, writer: &Ident) -> Option<TokenStream> {
     let name = &argument.name;
+    let private = &worker.private;
+    // By path: a trait of the user's may offer a method of the same name.
+    let arguments = quote!(#private::ArgumentList);
     Some(match argument.passing.as_ref()? {
-        Passing::Text => quote!(#writer.text(#name);),
-        Passing::Bytes => quote!(#writer.bytes(#name);),
+        Passing::Text => quote!(#arguments::text(#writer, #name);),
+        Passing::Bytes => quote!(#arguments::bytes(#writer, #name);),
         Passing::Slice(ty) => {
             let ty = checked(worker, ty, "CanBeArgument");
-            quote!(#writer.slice::<#ty>(#name);)
+            quote!(#arguments::slice::<#ty>(#writer, #name);)
         }
         Passing::Lent(ty) => {
             let ty = checked(worker, ty, "CanBeArgument");
-            quote!(#writer.value::<#ty>(#name);)
+            quote!(#arguments::value::<#ty>(#writer, #name);)
+        }
+        Passing::Unsized(ty) => {
+            let check = quote_spanned! {ty.span()=>
+                let _: ::core::marker::PhantomData<
+                    <<#ty as #private::CanBeLent>::Size as #private::OfKnownSize>::Known
+                >;
+            };
+            quote!(#check #private::CanBeLent::write(#name, #writer);)
         }
         Passing::Owned(ty) => {
             let ty = checked(worker, ty, "CanBeArgument");
-            quote!(#writer.owned::<#ty>(#name);)
+            quote!(#arguments::owned::<#ty>(#writer, #name);)
         }
     })
 }

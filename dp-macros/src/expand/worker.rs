@@ -11,7 +11,7 @@ use super::{Expansion, hygienic};
 use crate::model::{Function, Passing, Role, Run, RunKind, Worker};
 
 pub(super) fn expand(expansion: &Expansion) -> TokenStream {
-    let Expansion { worker, remote, master, server, .. } = expansion;
+    let Expansion { worker, remote, master, .. } = expansion;
     let Worker { krate, private, self_ty, .. } = worker;
     let (impls, types, clause) = worker.generics.split_for_impl();
     let state = match &worker.server {
@@ -20,10 +20,6 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
         ),
         // Where the state is private and the worker is not, the compiler marks all of this.
         Some(state) => quote_spanned!(state.span()=> type Server = #state;),
-    };
-    let server_stub = match worker.has_server_stub {
-        true => quote!(#server #types),
-        false => quote!(#private::NoServer<Self>),
     };
     let contract = contract(worker);
     let dispatch = dispatcher(worker, &worker.remotes, stub::REMOTE);
@@ -36,7 +32,6 @@ pub(super) fn expand(expansion: &Expansion) -> TokenStream {
             type Remote = #remote #types;
             type Master = #master #types;
             #state
-            type ServerStub = #server_stub;
 
             fn contract() -> #krate::Contract {
                 #contract
@@ -65,10 +60,10 @@ fn contract(worker: &Worker) -> TokenStream {
     quote! {
         #krate::Contract {
             worker: #title,
-            version: match ::core::option_env!("CARGO_PKG_VERSION") {
-                ::core::option::Option::Some(version) => version,
-                ::core::option::Option::None => "",
-            },
+            version: ::core::option::Option::unwrap_or(
+                ::core::option_env!("CARGO_PKG_VERSION"),
+                "",
+            ),
             methods: #remote,
             server_methods: #server,
         }
@@ -136,13 +131,14 @@ fn json(worker: &Worker, one: &Function) -> TokenStream {
                 Passing::Text => (quote!(::std::string::String), "argument"),
                 Passing::Bytes => (quote!(::std::vec::Vec<::core::primitive::u8>), "argument"),
                 Passing::Slice(ty) => (checked(worker, ty, "CanBeArgument"), "slice"),
+                Passing::Unsized(ty) => (checked(worker, ty, "CanBeLent"), "argument"),
                 Passing::Lent(ty) | Passing::Owned(ty) => {
                     (checked(worker, ty, "CanBeArgument"), "argument")
                 }
             };
             let take = Ident::new(take, span);
             let name = &argument.shown;
-            Some(quote_spanned!(span=> #json.#take::<#ty>(#name, #writer)?;))
+            Some(quote_spanned!(span=> #private::JsonArguments::#take::<#ty>(#json, #name, #writer)?;))
         })
         .collect();
     let parameters = match takes.is_empty() {
@@ -159,20 +155,34 @@ fn json(worker: &Worker, one: &Function) -> TokenStream {
 
 fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenStream {
     let private = &worker.private;
+    let invocation = invocation(worker, numbers);
     let numbers = stub::methods(numbers);
     let [call, method] = ["call", "method"].map(|name| hygienic(name, Span::call_site()));
     if functions.iter().all(|one| one.faulty) {
-        return quote!(#private::unknown_method(#call.method()));
+        return quote!(#private::unknown_method(#invocation::method(&#call)));
     }
-    let arms = functions.iter().filter(|one| !one.faulty).map(|one| arm(worker, one, &numbers));
+    let arms = functions
+        .iter()
+        .filter(|one| !one.faulty)
+        .map(|one| arm(worker, one, &invocation, &numbers));
     // It says once that the worker is not `Send`, in place of each future that takes it along.
     let checked = checked(worker, &worker.self_ty, "CanBeWorker");
     quote! {
         let _: ::core::marker::PhantomData<#checked>;
-        match #call.method() {
+        match #invocation::method(&#call) {
             #(#arms)*
             #method => #private::unknown_method(#method),
         }
+    }
+}
+
+/// The type of the call. Its methods are called by path: a trait of the user's may offer a method
+/// of the same name.
+fn invocation(worker: &Worker, numbers: &str) -> TokenStream {
+    let private = &worker.private;
+    match numbers {
+        stub::SERVER => quote!(#private::ServerInvocation),
+        _ => quote!(#private::Invocation),
     }
 }
 
@@ -180,7 +190,7 @@ fn dispatcher(worker: &Worker, functions: &[Function], numbers: &str) -> TokenSt
 ///
 /// The tokens stand where the function's name does, so that the compiler says there what it has to
 /// say, such as that the future is not `Send`.
-fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
+fn arm(worker: &Worker, one: &Function, invocation: &TokenStream, numbers: &Ident) -> TokenStream {
     let Worker { private, self_ty, .. } = worker;
     let Function { carried, name, is_async, arguments, output, role, .. } = one;
     let cfgs = &carried.cfgs;
@@ -197,20 +207,21 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
         let (ty, read, lent) = match passing {
             Passing::Text => (quote!(::std::string::String), "argument", true),
             Passing::Bytes => {
-                decode.push(quote_spanned!(span=> let #local = #call.bytes()?;));
+                decode.push(quote_spanned!(span=> let #local = #invocation::bytes(&mut #call)?;));
                 names.push(quote!(&#local));
                 continue;
             }
             Passing::Slice(ty) => (checked(worker, ty, "CanBeArgument"), "slice", true),
+            Passing::Unsized(ty) => (checked(worker, ty, "CanBeLent"), "argument", true),
             Passing::Lent(ty) => (checked(worker, ty, "CanBeArgument"), "argument", true),
             Passing::Owned(ty) => (checked(worker, ty, "CanBeArgument"), "argument", false),
         };
         // Where a bound has failed already, the same at the same place is not reported again.
         let read = Ident::new(read, span);
-        decode.push(quote_spanned!(span=> let #local = #call.#read::<#ty>()?;));
+        decode.push(quote_spanned!(span=> let #local = #invocation::#read::<#ty>(&mut #call)?;));
         names.push(if lent { quote!(&#local) } else { quote!(#local) });
     }
-    let (given, leading) = leading(role, &call, span);
+    let (given, leading) = leading(role, invocation, &call, span);
     let wait = is_async.then(|| quote_spanned!(span=> .await));
     let function = quote_spanned!(span=> <#self_ty>::#name(#(#leading,)* #(#names),*) #wait);
     let value = checked(worker, &output.value, "CanBeResult");
@@ -224,7 +235,7 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
     let body = quote_spanned! {span=>
         async move {
             #(#decode)*
-            #call.arguments_end()?;
+            #invocation::arguments_end(&#call)?;
             #given
             #reply
         }
@@ -237,27 +248,35 @@ fn arm(worker: &Worker, one: &Function, numbers: &Ident) -> TokenStream {
 }
 
 /// What a function is given besides its arguments: how to get it, and the names of it.
-fn leading(role: &Role, call: &Ident, span: Span) -> (TokenStream, Vec<TokenStream>) {
+fn leading(
+    role: &Role,
+    invocation: &TokenStream,
+    call: &Ident,
+    span: Span,
+) -> (TokenStream, Vec<TokenStream>) {
     match role {
         Role::Remote { exclusive, context } => {
             let worker = hygienic("worker", span);
-            let access = Ident::new(if *exclusive { "exclusive" } else { "shared" }, span);
+            let access = match exclusive {
+                true => quote_spanned!(span=> #invocation::exclusive(&mut #call)),
+                false => quote_spanned!(span=> #invocation::shared(&#call)),
+            };
             match context {
                 Some(at) => {
                     let context = hygienic("context", *at);
-                    let given = quote!(let (#worker, #context) = #call.#access(););
+                    let given = quote!(let (#worker, #context) = #access;);
                     (given, vec![quote!(#worker), quote!(#context)])
                 }
-                None => (quote!(let (#worker, _) = #call.#access();), vec![quote!(#worker)]),
+                None => (quote!(let (#worker, _) = #access;), vec![quote!(#worker)]),
             }
         }
         Role::Server { state, caller } => {
             let state = hygienic("state", state.unwrap_or(span));
-            let mut given = quote!(let #state = #call.state(););
+            let mut given = quote!(let #state = #invocation::state(&#call););
             let mut leading = vec![quote!(#state)];
             if let Some(at) = caller {
                 let caller = hygienic("caller", *at);
-                given.extend(quote!(let #caller = #call.caller();));
+                given.extend(quote!(let #caller = #invocation::caller(&#call);));
                 leading.push(quote!(#caller));
             }
             (given, leading)
@@ -301,12 +320,12 @@ fn run_one(expansion: &Expansion, one: &Run) -> TokenStream {
             let future_name = hygienic("future", Span::call_site());
             let value = quote_spanned!(span=> <#master_type #types>::#name(&#master) #wait);
             let ended = match fallible {
-                true => quote_spanned!(span=> #private::run_result(#value)),
+                true => quote_spanned!(span=> #private::Run::result(#value)),
                 // It may be a `Result` of another name: the type decides, which only the compiler
                 // knows.
                 false => quote_spanned! {span=>
                     use #private::RanValue as _;
-                    #private::Ran(#value).run_result()
+                    #private::Run::result(#private::Ran(#value).run_result())
                 },
             };
             let future = quote_spanned! {span=>

@@ -2,6 +2,7 @@
 
 mod function;
 mod schedule;
+mod touches;
 mod types;
 
 use proc_macro2::TokenStream;
@@ -22,6 +23,7 @@ use crate::errors::Errors;
 pub(crate) use crate::self_type::Replace;
 use crate::self_type::SelfType;
 use crate::text::print;
+use crate::twice;
 
 /// A worker: one impl block.
 pub(crate) struct Worker {
@@ -47,6 +49,8 @@ pub(crate) struct Worker {
     pub(crate) server_functions: Vec<Function>,
     /// Whether there is a stub for `ctx.server()`.
     pub(crate) has_server_stub: bool,
+    /// Another block for this type stands above: its types are those of this one as well.
+    pub(crate) is_second: bool,
     /// What `/run` does: the first of which the `#[cfg]`s hold.
     pub(crate) runs: Vec<Run>,
 }
@@ -77,6 +81,8 @@ pub(crate) struct Carried {
 
 /// What the parts of the block have to know of the whole.
 pub(crate) struct Cx {
+    /// The methods of the block that no attribute marks, less those that a group has as well.
+    pub(crate) ordinary: Vec<String>,
     pub(crate) self_type: SelfType,
     pub(crate) server: Option<Type>,
     pub(crate) private: Path,
@@ -109,9 +115,19 @@ pub(crate) fn build(
         StripAll.visit_item_impl_mut(&mut local);
         return Err(local.into_token_stream());
     };
-    let cx =
-        Cx { self_type: SelfType::new(&path), server: args.server, private: private(&args.krate) };
-    Ok(worker(local, path, cx, args.krate, errors))
+    let cx = Cx {
+        ordinary: ordinary(&local),
+        self_type: SelfType::new(&path),
+        server: args.server,
+        private: private(&args.krate),
+    };
+    let is_second = twice::is_second(&local, errors);
+    let mut worker = worker(local, path, cx, args.krate, errors);
+    if is_second {
+        worker.is_second = true;
+        worker.remotes.iter_mut().for_each(|one| one.faulty = true);
+    }
+    Ok(worker)
 }
 
 /// The type that the block is for, where a worker can be made of it.
@@ -189,6 +205,7 @@ fn worker(
         schedules: Vec::new(),
         server_functions: Vec::new(),
         has_server_stub: false,
+        is_second: false,
         runs: Vec::new(),
         local: local.clone(),
     };
@@ -245,6 +262,56 @@ impl Worker {
         }
     }
 }
+
+/// The names of the methods of the block that only a worker has.
+fn ordinary(block: &ItemImpl) -> Vec<String> {
+    let names = block.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(item) => Some(item)
+            .filter(|item| item.sig.receiver().is_some())
+            .filter(|item| !item.attrs.iter().any(is_mark_or_condition))
+            .map(|item| item.sig.ident.unraw().to_string()),
+        _ => None,
+    });
+    names.filter(|name| !of_a_group(name)).collect()
+}
+
+/// Whether the attribute marks the method, or may take it away in favour of one that is marked.
+fn is_mark_or_condition(attribute: &Attribute) -> bool {
+    let path = attribute.path();
+    Mark::of(attribute).is_some() || path.is_ident("cfg") || path.is_ident("cfg_attr")
+}
+
+/// Whether every broadcaster has a method called `name`.
+fn of_a_group(name: &str) -> bool {
+    GROUP.contains(&name)
+}
+
+/// The methods of `Group`, and those of the traits that a broadcaster implements.
+const GROUP: &[&str] = &[
+    "any",
+    "call_json",
+    "clone",
+    "deref",
+    "each",
+    "fmt",
+    "frequency",
+    "gather_metrics",
+    "gather_results",
+    "get",
+    "group",
+    "is_empty",
+    "len",
+    "map",
+    "metrics",
+    "reset_results",
+    "results",
+    "results_of_lost",
+    "select",
+    "server",
+    "set_frequency",
+    "synchro",
+    "workers",
+];
 
 fn private(krate: &TokenStream) -> Path {
     syn::parse_quote!(#krate::__private)

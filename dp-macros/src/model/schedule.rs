@@ -49,6 +49,7 @@ impl Schedule {
                 );
             }
         }
+        super::touches::check(&item.block, &cx.ordinary, errors);
         if item.sig.ident == "run" {
             for parameter in &item.sig.generics.params {
                 if !matches!(parameter, GenericParam::Lifetime(_)) {

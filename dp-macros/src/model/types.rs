@@ -68,6 +68,8 @@ pub(crate) enum Passing {
     Slice(Type),
     /// `&T`
     Lent(Type),
+    /// `&T` that is named like one of the standard library without a size, such as `&Path`
+    Unsized(Type),
 }
 
 impl Passing {
@@ -100,6 +102,9 @@ impl Passing {
                 all_owned(&slice.elem, errors).then(|| Passing::Slice((*slice.elem).clone()))
             }
             target if is_plain(target, "str") => Some(Passing::Text),
+            target if ["Path", "OsStr", "CStr"].iter().any(|name| is_plain(target, name)) => {
+                Some(Passing::Unsized(target.clone()))
+            }
             target => owned(target, errors).then(|| Passing::Lent(target.clone())),
         }
     }

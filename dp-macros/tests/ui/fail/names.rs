@@ -9,16 +9,8 @@ impl Worker {
     #[remote]
     fn in_process(&self) {}
 
-    #[remote]
-    fn info(&self) {}
-
     #[schedule]
-    fn len(&self) {}
-
-    #[remote]
-    fn clone(&self) -> u8 {
-        1
-    }
+    fn in_process_with(&self) {}
 
     #[remote]
     fn twice(&self) {}

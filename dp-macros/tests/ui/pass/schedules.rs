@@ -66,8 +66,7 @@ fn main() {
     let master = dp_core::MasterWorker::<WithArguments>::in_process(1, |_| WithArguments);
     let run = <WithArguments as dp_core::DistributedWorker>::run(&master);
     let refused = run.start().err().map(|refused| refused.to_string());
-    assert_eq!(
-        refused.as_deref(),
-        Some("`run(times: u32) -> u32` takes arguments, and a run has none to give")
-    );
+    let refused = refused.as_deref().unwrap_or_default();
+    assert!(refused.starts_with("`run(times: u32) -> u32` takes arguments"), "{refused}");
+    assert!(refused.contains("write a `run` without arguments"), "{refused}");
 }
