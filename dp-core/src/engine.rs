@@ -43,7 +43,9 @@ pub mod otel {
 /// [wants](logs::wanted) it. Within a method's call the layer finds a span of the target
 /// [`CALL`](logs::CALL), whose field `worker` is the worker's id.
 pub mod logs {
-    pub use crate::logs::{CALL, FORWARDED, MAX_LINE, MAX_WAITING, attach, forward, wanted};
+    pub use crate::logs::{
+        CALL, FORWARDED, MAX_LINE, MAX_WAITING, Origin, attach, forward, wanted,
+    };
 }
 
 /// Gathers what the workers have recorded, as [`Group::gather_results`] does, with how much of it some

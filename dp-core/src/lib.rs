@@ -93,6 +93,7 @@ mod otel;
 mod outcome;
 mod proto;
 mod record;
+mod scope;
 mod server_call;
 mod sync;
 mod system;

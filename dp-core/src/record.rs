@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -127,28 +127,36 @@ pub(crate) struct Recorder {
     max_lines: usize,
     /// Whether there are lines that the server has not been told.
     news: AtomicBool,
-    measured: Mutex<Measured>,
+    /// What was measured, and of which record that is a part.
+    measured: Mutex<(u64, Measured)>,
+    /// The record that calls which come now belong to.
+    current: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn new(limits: &Limits) -> Self {
+        let id = random();
         Self {
-            lines: Mutex::new(Lines {
-                id: random(),
-                lines: Vec::new(),
-                told: 0,
-                stored: 0,
-                resets: 0,
-            }),
+            lines: Mutex::new(Lines { id, lines: Vec::new(), told: 0, stored: 0, resets: 0 }),
             max_lines: limits.max_results.max(1),
             news: AtomicBool::new(false),
-            measured: Mutex::new(Measured::new(limits.max_metrics)),
+            measured: Mutex::new((id, Measured::new(limits.max_metrics))),
+            current: AtomicU64::new(id),
         }
     }
 
-    pub(crate) fn add(&self, message: String) {
+    /// The record that calls which come now belong to.
+    pub(crate) fn current(&self) -> u64 {
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// Adds a line to the record `to`, unless that has been dropped meanwhile.
+    pub(crate) fn add(&self, to: u64, message: String) {
         let time = Timestamp::now().as_microsecond();
         let mut record = lock(&self.lines);
+        if record.id != to {
+            return;
+        }
         if record.lines.len() < self.max_lines {
             record.lines.push(Recorded { time, message });
             self.news.store(true, Ordering::Release);
@@ -161,19 +169,27 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn add_time(&self, label: &str, elapsed: Duration) {
-        self.add(format!("Time for running {label}: {:.5} seconds", elapsed.as_secs_f64()));
+    pub(crate) fn add_time(&self, to: u64, label: &str, elapsed: Duration) {
+        self.add(to, format!("Time for running {label}: {:.5} seconds", elapsed.as_secs_f64()));
     }
 
-    /// Adds a duration, which ends now, to a metric.
-    pub(crate) fn measure(&self, metric: &str, duration: Duration) {
-        if !lock(&self.measured).add(metric, duration) {
-            self.add(format!("too many metrics (max_metrics): `{metric}` and others are dropped"));
+    /// Adds a duration, which ends now, to a metric of the record `to`, unless that has been dropped
+    /// meanwhile.
+    pub(crate) fn measure(&self, to: u64, metric: &str, duration: Duration) {
+        let kept = {
+            let mut measured = lock(&self.measured);
+            measured.0 != to || measured.1.add(metric, duration)
+        };
+        if !kept {
+            self.add(
+                to,
+                format!("too many metrics (max_metrics): `{metric}` and others are dropped"),
+            );
         }
     }
 
     pub(crate) fn measured(&self) -> Vec<MeasuredMetric> {
-        lock(&self.measured).to_wire()
+        lock(&self.measured).1.to_wire()
     }
 
     /// The record's id, how many of its lines, from the first on, a server has stored for good, and
@@ -195,14 +211,19 @@ impl Recorder {
     }
 
     pub(crate) fn reset(&self) {
+        let id = random();
         let lines = {
             let mut record = lock(&self.lines);
-            (record.told, record.stored, record.id) = (0, 0, random());
+            (record.told, record.stored, record.id) = (0, 0, id);
             record.resets = record.resets.wrapping_add(1);
             std::mem::take(&mut record.lines)
         };
         drop(lines);
-        lock(&self.measured).reset();
+        let mut measured = lock(&self.measured);
+        measured.0 = id;
+        measured.1.reset();
+        drop(measured);
+        self.current.store(id, Ordering::Release);
     }
 
     /// A connection begins: its server has been told nothing.
@@ -267,7 +288,7 @@ mod tests {
     #[test]
     fn a_full_record_says_so_in_its_last_line() {
         let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
-        (0..10).for_each(|n| recorder.add(n.to_string()));
+        (0..10).for_each(|n| recorder.add(recorder.current(), n.to_string()));
         let (_, _, lines) = recorder.lines();
         assert_eq!(lines.len(), 4);
         assert_eq!(lines[2].message, "2", "none is changed");
@@ -279,7 +300,7 @@ mod tests {
     #[test]
     fn what_was_stored_is_known_until_the_record_is_dropped() {
         let recorder = Recorder::new(&Limits::default());
-        (0..3).for_each(|n| recorder.add(n.to_string()));
+        (0..3).for_each(|n| recorder.add(recorder.current(), n.to_string()));
         let id = recorder.lines().0;
         recorder.handle_stored(id, 2);
         recorder.handle_stored(id, 1);
@@ -287,7 +308,7 @@ mod tests {
         recorder.handle_stored(id, u64::MAX);
         assert_eq!(recorder.lines().1, 3, "more than there is cannot have been stored");
         recorder.reset();
-        (0..3).for_each(|n| recorder.add(n.to_string()));
+        (0..3).for_each(|n| recorder.add(recorder.current(), n.to_string()));
         recorder.handle_stored(id, 3);
         assert_eq!(recorder.lines().1, 0, "it was another record that was stored");
     }
@@ -296,7 +317,7 @@ mod tests {
     fn news_are_told_once_to_each_server() {
         let recorder = Recorder::new(&Limits::default());
         assert_eq!(recorder.take_news(1 << 20), None);
-        recorder.add("one".to_owned());
+        recorder.add(recorder.current(), "one".to_owned());
         let told = |recorder: &Recorder| {
             let (_, resets, lines) = recorder.take_news(1 << 20)?;
             Some((resets, lines.into_iter().map(|line| line.message).collect::<Vec<_>>()))
@@ -304,7 +325,7 @@ mod tests {
         assert_eq!(told(&recorder), Some((0, vec!["one".to_owned()])));
         assert_eq!(told(&recorder), None);
         recorder.reset();
-        recorder.add("two".to_owned());
+        recorder.add(recorder.current(), "two".to_owned());
         assert_eq!(told(&recorder), Some((1, vec!["two".to_owned()])));
         recorder.handle_link();
         assert_eq!(told(&recorder), Some((0, vec!["two".to_owned()])));
@@ -313,7 +334,7 @@ mod tests {
     #[test]
     fn a_time_is_told_in_seconds_with_five_decimals() {
         let recorder = Recorder::new(&Limits { max_results: 3, ..Limits::default() });
-        recorder.add_time("fetch", Duration::from_micros(1_234_560));
+        recorder.add_time(recorder.current(), "fetch", Duration::from_micros(1_234_560));
         assert_eq!(recorder.lines().2[0].message, "Time for running fetch: 1.23456 seconds");
     }
 }

@@ -219,7 +219,7 @@ mod tests {
 
     fn lines(count: usize) -> Vec<Recorded> {
         let recorder = Recorder::new(&Limits::default());
-        (0..count).for_each(|line| recorder.add(line.to_string()));
+        (0..count).for_each(|line| recorder.add(recorder.current(), line.to_string()));
         recorder.take_news(1 << 20).map(|(_, _, lines)| lines).unwrap_or_default()
     }
 

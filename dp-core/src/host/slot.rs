@@ -108,7 +108,8 @@ impl<W: DistributedWorker> Slot<W> {
             return false;
         }
         let (call, info) = (call.clone(), queue.info.clone());
-        queue.waiting.push_back(Waiting { call, arguments, info });
+        let record = self.recorder.current();
+        queue.waiting.push_back(Waiting { call, arguments, info, record });
         true
     }
 

@@ -3,4 +3,5 @@
 
 mod api;
 mod memory;
+mod outlived;
 mod tcp;
