@@ -95,6 +95,7 @@ mod proto;
 mod record;
 mod scope;
 mod server_call;
+mod stored;
 mod sync;
 mod system;
 mod trace;

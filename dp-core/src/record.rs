@@ -1,5 +1,6 @@
 //! What a worker records, and keeps until it is told to drop it.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -11,11 +12,11 @@ use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::error::CallError;
+use crate::codec::{self, Decoder};
+use crate::error::{CallError, Decoded};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::limits::Limits;
 use crate::metrics::{Measured, MeasuredMetric};
-use crate::outcome::decode_answer;
 use crate::sync::lock;
 
 /// A line that a worker recorded.
@@ -68,10 +69,32 @@ impl Recorded {
         self.message.len() + 24
     }
 
-    pub(crate) fn into_line(self, worker: WorkerId) -> ResultLine {
+    /// What it takes in memory, also as a line of a worker's.
+    pub(crate) fn cost(&self) -> usize {
+        self.message.len() + 64
+    }
+
+    /// The line as it is told to a server that takes messages of `max_message` bytes: one that is too
+    /// long is replaced by one that says so, as those behind it have their places.
+    fn within(&self, max_message: usize) -> Cow<'_, Self> {
+        let size = self.size() + HEADS;
+        if size <= max_message {
+            return Cow::Borrowed(self);
+        }
+        let message = format!(
+            "a line of {} bytes stays on its worker: it exceeds {max_message} (max_message of the server)",
+            self.message.len()
+        );
+        Cow::Owned(Self { time: self.time, message })
+    }
+
+    pub(crate) fn time(&self) -> Timestamp {
         // A clock that far off is some worker's own; its line is worth more than its time.
-        let time = Timestamp::from_microsecond(self.time).unwrap_or(Timestamp::UNIX_EPOCH);
-        ResultLine { worker, time, message: self.message }
+        Timestamp::from_microsecond(self.time).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    pub(crate) fn into_line(self, worker: WorkerId) -> ResultLine {
+        ResultLine { worker, time: self.time(), message: self.message }
     }
 }
 
@@ -86,19 +109,139 @@ pub struct WorkerRecord {
     /// Tells it from every other record, the same worker's included: a random number that it gets when
     /// it begins.
     pub id: u64,
+    /// Where lines are missing behind those, as the server keeps or takes no more: says so. No line of
+    /// the worker's own.
+    pub notice: Option<ResultLine>,
 }
 
 impl WorkerRecord {
     /// The record `id`, of which the first `stored` lines have been stored for good.
     pub fn new(id: u64, lines: Vec<ResultLine>, stored: usize) -> Self {
-        Self { lines, stored, id }
+        Self { lines, stored, id, notice: None }
     }
 
-    pub(crate) fn decode(worker: &WorkerInfo, answer: Bytes) -> Result<Self, CallError> {
-        let (id, stored, lines): (u64, u64, Vec<Recorded>) = decode_answer(worker, answer)?;
-        let lines = lines.into_iter().map(|line| line.into_line(worker.id().clone())).collect();
-        Ok(Self { lines, stored: usize::try_from(stored).unwrap_or(usize::MAX), id })
+    /// All lines, with what there is to say of those that are missing.
+    pub(crate) fn into_lines(self) -> Vec<ResultLine> {
+        let mut lines = self.lines;
+        lines.extend(self.notice);
+        lines
     }
+
+    /// Decodes what [`Gathered`] has put together.
+    pub(crate) fn decode(worker: &WorkerInfo, answer: Bytes) -> Result<Self, CallError> {
+        let what = Decoded::Answer;
+        decode_parts(worker, answer).map_err(|message| CallError::Decode { what, message })
+    }
+}
+
+/// How much of a worker's record a server takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordBounds {
+    max_lines: usize,
+    max_bytes: usize,
+    /// Of those who are asked together.
+    max_all: usize,
+}
+
+impl RecordBounds {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let (max_lines, max_bytes) = (limits.max_results, limits.max_result_bytes);
+        Self { max_lines, max_bytes, max_all: limits.max_kept_bytes }
+    }
+}
+
+/// A worker's record as it comes in, part after part: what it is decoded within stands ahead of it.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    bytes: Vec<u8>,
+    bounds: RecordBounds,
+    cut: u8,
+}
+
+/// The bounds, and which of them was met.
+const BOUNDS: usize = 3 * 8 + 1;
+
+impl Gathered {
+    pub(crate) fn new(bounds: RecordBounds) -> Self {
+        let words = [bounds.max_lines, bounds.max_bytes, bounds.max_all];
+        let mut bytes = vec![0; BOUNDS];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&(word as u64).to_le_bytes());
+        }
+        Self { bytes, bounds, cut: 0 }
+    }
+
+    /// Adds a part, where so many bytes have come of everybody; how many it adds.
+    pub(crate) fn push(&mut self, part: &[u8], all: usize) -> usize {
+        if self.cut == 0 && self.bytes.len() + part.len() > self.bounds.max_bytes + BOUNDS {
+            self.cut = 1;
+        } else if self.cut == 0 && all + part.len() > self.bounds.max_all {
+            self.cut = 2;
+        }
+        if self.cut != 0 {
+            return 0;
+        }
+        self.bytes.extend_from_slice(part);
+        part.len()
+    }
+
+    /// As [`WorkerRecord::decode`] takes it.
+    pub(crate) fn into_answer(mut self) -> Bytes {
+        self.bytes[BOUNDS - 1] = self.cut;
+        self.bytes.into()
+    }
+}
+
+/// A line takes no less than this encoded, so that what is decoded takes no more than 32 times as much.
+const SHORTEST: usize = 2;
+
+fn decode_parts(worker: &WorkerInfo, answer: Bytes) -> Result<WorkerRecord, String> {
+    let Some((bounds, _)) = answer.split_at_checked(BOUNDS) else {
+        return Err("no bounds stand ahead of it".to_owned());
+    };
+    let mut words = [0; 3];
+    for (word, bytes) in words.iter_mut().zip(bounds.chunks_exact(8)) {
+        let bytes = bytes.try_into().unwrap_or_default();
+        *word = usize::try_from(u64::from_le_bytes(bytes)).unwrap_or(usize::MAX);
+    }
+    let ([max_lines, max_bytes, max_all], cut) = (words, bounds[BOUNDS - 1]);
+    let too_much = |max: usize, what: &str| Some(format!("more than {max} {what} of the server)"));
+    let mut missing = match cut {
+        0 => None,
+        1 => too_much(max_bytes, "bytes of results (max_result_bytes"),
+        _ => too_much(max_all, "bytes of results of all workers (max_kept_bytes"),
+    };
+    let mut decoder = Decoder::new(answer.slice(BOUNDS..));
+    let (mut record, mut bytes) = (WorkerRecord::new(0, Vec::new(), 0), 0);
+    if !decoder.is_empty() || missing.is_none() {
+        let (id, stored): (u64, u64) = decoder.take()?;
+        (record.id, record.stored) = (id, usize::try_from(stored).unwrap_or(usize::MAX));
+    }
+    'parts: while !decoder.is_empty() {
+        let count: u64 = decoder.take()?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        // One more than there may be, as a full record says so in its last line.
+        let room = (max_lines.saturating_add(1)).saturating_sub(record.lines.len());
+        record.lines.reserve(count.min(room).min(decoder.len() / SHORTEST));
+        for _ in 0..count {
+            let line: Recorded = decoder.take()?;
+            if record.lines.len() > max_lines {
+                missing = too_much(max_lines, "results (max_results");
+                break 'parts;
+            }
+            if bytes > max_bytes {
+                missing = too_much(max_bytes, "bytes of results (max_result_bytes");
+                break 'parts;
+            }
+            bytes += line.cost();
+            record.lines.push(line.into_line(worker.id().clone()));
+        }
+    }
+    record.notice = missing.map(|text| {
+        let time = record.lines.last().map_or_else(now, |line| line.time);
+        ResultLine::new(worker.id().clone(), time, format!("{text}: the rest is not taken"))
+    });
+    Ok(record)
 }
 
 #[derive(Debug)]
@@ -106,6 +249,10 @@ struct Lines {
     /// Tells this record from those before it, and from every other worker's.
     id: u64,
     lines: Vec<Recorded>,
+    /// What they take.
+    bytes: usize,
+    /// The last one says that there were more than may be.
+    full: bool,
     /// How many of them the server has been told.
     told: usize,
     /// How many of them a server has stored for good.
@@ -113,6 +260,37 @@ struct Lines {
     /// How often they were dropped since the connection began.
     resets: u32,
 }
+
+/// Some of a record's lines.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) id: u64,
+    pub(crate) stored: u64,
+    pub(crate) lines: Vec<Recorded>,
+    /// How many come behind them.
+    pub(crate) left: usize,
+}
+
+impl Lines {
+    /// The lines from number `from` on that belong in one message.
+    fn some(&self, from: usize, max_message: usize) -> Vec<Recorded> {
+        let room = TOLD_AT_ONCE.min(max_message / 2);
+        let mut bytes = 0;
+        let some = self.lines.iter().skip(from).map(|line| line.within(max_message));
+        let some = some.take_while(|line| {
+            let first = bytes == 0;
+            bytes += line.size();
+            first || bytes <= room
+        });
+        some.map(Cow::into_owned).take(MAX_LINES).collect()
+    }
+}
+
+/// So many lines are in one message at the most.
+const MAX_LINES: usize = 1 << 16;
+
+/// What a message takes beside a line that is alone in it.
+const HEADS: usize = 64;
 
 /// Of this many bytes, lines are told at a time.
 const TOLD_AT_ONCE: usize = 1 << 20;
@@ -125,8 +303,11 @@ const TOLD_AT_ONCE: usize = 1 << 20;
 pub(crate) struct Recorder {
     lines: Mutex<Lines>,
     max_lines: usize,
+    max_bytes: usize,
     /// Whether there are lines that the server has not been told.
     news: AtomicBool,
+    /// Whether something was measured of which the server has not been told.
+    measured_news: AtomicBool,
     /// What was measured, and of which record that is a part.
     measured: Mutex<(u64, Measured)>,
     /// The record that calls which come now belong to.
@@ -137,9 +318,19 @@ impl Recorder {
     pub(crate) fn new(limits: &Limits) -> Self {
         let id = random();
         Self {
-            lines: Mutex::new(Lines { id, lines: Vec::new(), told: 0, stored: 0, resets: 0 }),
+            lines: Mutex::new(Lines {
+                id,
+                lines: Vec::new(),
+                bytes: 0,
+                full: false,
+                told: 0,
+                stored: 0,
+                resets: 0,
+            }),
             max_lines: limits.max_results.max(1),
+            max_bytes: limits.max_result_bytes,
             news: AtomicBool::new(false),
+            measured_news: AtomicBool::new(false),
             measured: Mutex::new((id, Measured::new(limits.max_metrics))),
             current: AtomicU64::new(id),
         }
@@ -157,16 +348,25 @@ impl Recorder {
         if record.id != to {
             return;
         }
-        if record.lines.len() < self.max_lines {
-            record.lines.push(Recorded { time, message });
-            self.news.store(true, Ordering::Release);
-        } else if record.lines.len() == self.max_lines {
-            // One more line tells of the bound, so that nobody takes the record for whole.
-            let max = self.max_lines;
-            let message = format!("more than {max} results (max_results): the rest was dropped");
-            record.lines.push(Recorded { time, message });
-            self.news.store(true, Ordering::Release);
+        if record.full {
+            return;
         }
+        let mut line = Recorded { time, message };
+        // One more line tells of the bound, so that nobody takes the record for whole.
+        if record.lines.len() >= self.max_lines {
+            let max = self.max_lines;
+            line.message = format!("more than {max} results (max_results): the rest was dropped");
+            record.full = true;
+        } else if record.bytes.saturating_add(line.cost()) > self.max_bytes {
+            let max = self.max_bytes;
+            line.message = format!(
+                "more than {max} bytes of results (max_result_bytes): the rest was dropped"
+            );
+            record.full = true;
+        }
+        record.bytes += line.cost();
+        record.lines.push(line);
+        self.news.store(true, Ordering::Release);
     }
 
     pub(crate) fn add_time(&self, to: u64, label: &str, elapsed: Duration) {
@@ -180,6 +380,7 @@ impl Recorder {
             let mut measured = lock(&self.measured);
             measured.0 != to || measured.1.add(metric, duration)
         };
+        self.measured_news.store(true, Ordering::Release);
         if !kept {
             self.add(
                 to,
@@ -199,6 +400,40 @@ impl Recorder {
         (record.id, record.stored as u64, record.lines.clone())
     }
 
+    /// The lines from number `from` on, as many as belong in one message; of the record `of`, or of the
+    /// one that there is. `None` if that has been dropped.
+    pub(crate) fn part(&self, of: Option<u64>, from: usize, max_message: usize) -> Option<Part> {
+        let record = lock(&self.lines);
+        if of.is_some_and(|of| of != record.id) {
+            return None;
+        }
+        let lines = record.some(from, max_message);
+        let left = record.lines.len().saturating_sub(from + lines.len());
+        Some(Part { id: record.id, stored: record.stored as u64, lines, left })
+    }
+
+    /// What was measured, encoded, if the server has not been told; and of which record it is, and how
+    /// often that was dropped.
+    pub(crate) fn take_measured(&self) -> Option<(u64, u32, Bytes)> {
+        if !self.measured_news.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let (id, metrics) = {
+            let measured = lock(&self.measured);
+            (measured.0, measured.1.to_wire())
+        };
+        let record = lock(&self.lines);
+        if record.id != id {
+            // Dropped just now.
+            return None;
+        }
+        let resets = record.resets;
+        drop(record);
+        let mut encoded = Vec::new();
+        codec::encode(&metrics, &mut encoded).ok()?;
+        Some((id, resets, encoded.into()))
+    }
+
     /// A server has stored the first `count` lines of the record `id` for good: no other one needs to.
     pub(crate) fn handle_stored(&self, id: u64, count: u64) {
         let mut record = lock(&self.lines);
@@ -215,6 +450,7 @@ impl Recorder {
         let lines = {
             let mut record = lock(&self.lines);
             (record.told, record.stored, record.id) = (0, 0, id);
+            (record.bytes, record.full) = (0, false);
             record.resets = record.resets.wrapping_add(1);
             std::mem::take(&mut record.lines)
         };
@@ -231,6 +467,9 @@ impl Recorder {
         let mut record = lock(&self.lines);
         (record.told, record.resets) = (0, 0);
         self.news.store(!record.lines.is_empty(), Ordering::Release);
+        drop(record);
+        let measured = !lock(&self.measured).1.is_empty();
+        self.measured_news.store(measured, Ordering::Release);
     }
 
     /// Whether there is anything that the server has not been told.
@@ -245,20 +484,18 @@ impl Recorder {
             return None;
         }
         let mut record = lock(&self.lines);
-        let room = TOLD_AT_ONCE.min(max_message / 2);
-        let mut bytes = 0;
-        let news = record.lines.iter().skip(record.told).take_while(|line| {
-            let first = bytes == 0;
-            bytes += line.size();
-            first || bytes <= room
-        });
-        let news: Vec<Recorded> = news.cloned().collect();
+        let news = record.some(record.told, max_message);
         record.told += news.len();
         if record.told < record.lines.len() {
             self.news.store(true, Ordering::Release);
         }
         (!news.is_empty()).then_some((record.id, record.resets, news))
     }
+}
+
+/// What the time is.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// A hasher's keys are the standard library's random numbers.
