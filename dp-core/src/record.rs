@@ -274,7 +274,7 @@ pub(crate) struct Part {
 impl Lines {
     /// The lines from number `from` on that belong in one message.
     fn some(&self, from: usize, max_message: usize) -> Vec<Recorded> {
-        let room = TOLD_AT_ONCE.min(max_message / 2);
+        let room = together(max_message);
         let mut bytes = 0;
         let some = self.lines.iter().skip(from).map(|line| line.within(max_message));
         let some = some.take_while(|line| {
@@ -284,6 +284,16 @@ impl Lines {
         });
         some.map(Cow::into_owned).take(MAX_LINES).collect()
     }
+}
+
+/// Of so many bytes, lines share a message.
+fn together(max_message: usize) -> usize {
+    #[cfg(test)]
+    if crate::chaos::is_simulated() {
+        // Little, so that there are several.
+        return 100;
+    }
+    TOLD_AT_ONCE.min(max_message / 2)
 }
 
 /// So many lines are in one message at the most.

@@ -160,6 +160,11 @@ impl Core {
     }
 
     #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.bytes()
+    }
+
+    #[cfg(test)]
     pub(super) fn leftovers(&self) -> Vec<String> {
         let mut left = lock(&self.calls).leftovers();
         for conn in self.conns() {

@@ -160,6 +160,11 @@ impl<W: DistributedWorker> Fleet<W> {
         async move { Ok(serve::admit(core, stream, &peer).await?.serve().await) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.core.kept_bytes()
+    }
+
     /// The broadcaster over whoever is there now. It does not keep the fleet's connections open.
     pub fn master(&self) -> W::Master {
         self.group(None)
