@@ -26,7 +26,9 @@ use crate::metrics::{MeasuredMetric, Metric, merge};
 use crate::outcome::{DecodeAnswer, decode_answer, fold};
 use crate::record::{ResultLine, WorkerRecord};
 use crate::worker::{DistributedWorker, RemoteWorker};
-use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, codec, system};
+use crate::{
+    Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, codec, gathered, system,
+};
 
 /// A group of workers: what every [`MasterWorker`] dereferences to.
 ///
@@ -268,14 +270,14 @@ impl<W: DistributedWorker> Group<W> {
     /// also where another's could not be had.
     pub fn gather_results(&self) -> Broadcast<Vec<ResultLine>> {
         let decode = |worker: &WorkerInfo, answer: Bytes| {
-            WorkerRecord::decode(worker, answer).map(WorkerRecord::into_lines)
+            gathered::decode(worker, answer).map(WorkerRecord::into_lines)
         };
         Broadcast::new(self.record_call(), Some(decode))
     }
 
     /// The same, with how much of it has been stored for good.
     pub(crate) fn gather_records(&self) -> Broadcast<WorkerRecord> {
-        Broadcast::new(self.record_call(), Some(WorkerRecord::decode))
+        Broadcast::new(self.record_call(), Some(gathered::decode))
     }
 
     /// What workers that are gone had told of their records.

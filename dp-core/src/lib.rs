@@ -75,6 +75,7 @@ mod fold;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gathered;
 mod group;
 mod host;
 mod id;

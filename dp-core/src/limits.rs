@@ -59,7 +59,8 @@ pub struct Limits {
     /// they are lost, each line counted with 64 bytes more. Of what is above, a line tells if they are.
     /// Default: 1 GiB.
     pub max_kept_bytes_per_client: usize,
-    /// The same for the workers of all clients together, those included that are lost. Default: 2 GiB.
+    /// The same for the workers of all clients together, those included that are lost. Also how many bytes
+    /// of results a server takes of all workers at a time. Default: 2 GiB.
     pub max_kept_bytes: usize,
     /// How many metrics one worker keeps; it drops those above, and says so in a result line.
     /// Default: 1,024.

@@ -12,9 +12,8 @@ use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Decoder};
-use crate::error::{CallError, Decoded};
-use crate::id::{WorkerId, WorkerInfo};
+use crate::codec;
+use crate::id::WorkerId;
 use crate::limits::Limits;
 use crate::metrics::{Measured, MeasuredMetric};
 use crate::sync::lock;
@@ -126,122 +125,6 @@ impl WorkerRecord {
         lines.extend(self.notice);
         lines
     }
-
-    /// Decodes what [`Gathered`] has put together.
-    pub(crate) fn decode(worker: &WorkerInfo, answer: Bytes) -> Result<Self, CallError> {
-        let what = Decoded::Answer;
-        decode_parts(worker, answer).map_err(|message| CallError::Decode { what, message })
-    }
-}
-
-/// How much of a worker's record a server takes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RecordBounds {
-    max_lines: usize,
-    max_bytes: usize,
-    /// Of those who are asked together.
-    max_all: usize,
-}
-
-impl RecordBounds {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let (max_lines, max_bytes) = (limits.max_results, limits.max_result_bytes);
-        Self { max_lines, max_bytes, max_all: limits.max_kept_bytes }
-    }
-}
-
-/// A worker's record as it comes in, part after part: what it is decoded within stands ahead of it.
-#[derive(Debug)]
-pub(crate) struct Gathered {
-    bytes: Vec<u8>,
-    bounds: RecordBounds,
-    cut: u8,
-}
-
-/// The bounds, and which of them was met.
-const BOUNDS: usize = 3 * 8 + 1;
-
-impl Gathered {
-    pub(crate) fn new(bounds: RecordBounds) -> Self {
-        let words = [bounds.max_lines, bounds.max_bytes, bounds.max_all];
-        let mut bytes = vec![0; BOUNDS];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&(word as u64).to_le_bytes());
-        }
-        Self { bytes, bounds, cut: 0 }
-    }
-
-    /// Adds a part, where so many bytes have come of everybody; how many it adds.
-    pub(crate) fn push(&mut self, part: &[u8], all: usize) -> usize {
-        if self.cut == 0 && self.bytes.len() + part.len() > self.bounds.max_bytes + BOUNDS {
-            self.cut = 1;
-        } else if self.cut == 0 && all + part.len() > self.bounds.max_all {
-            self.cut = 2;
-        }
-        if self.cut != 0 {
-            return 0;
-        }
-        self.bytes.extend_from_slice(part);
-        part.len()
-    }
-
-    /// As [`WorkerRecord::decode`] takes it.
-    pub(crate) fn into_answer(mut self) -> Bytes {
-        self.bytes[BOUNDS - 1] = self.cut;
-        self.bytes.into()
-    }
-}
-
-/// A line takes no less than this encoded, so that what is decoded takes no more than 32 times as much.
-const SHORTEST: usize = 2;
-
-fn decode_parts(worker: &WorkerInfo, answer: Bytes) -> Result<WorkerRecord, String> {
-    let Some((bounds, _)) = answer.split_at_checked(BOUNDS) else {
-        return Err("no bounds stand ahead of it".to_owned());
-    };
-    let mut words = [0; 3];
-    for (word, bytes) in words.iter_mut().zip(bounds.chunks_exact(8)) {
-        let bytes = bytes.try_into().unwrap_or_default();
-        *word = usize::try_from(u64::from_le_bytes(bytes)).unwrap_or(usize::MAX);
-    }
-    let ([max_lines, max_bytes, max_all], cut) = (words, bounds[BOUNDS - 1]);
-    let too_much = |max: usize, what: &str| Some(format!("more than {max} {what} of the server)"));
-    let mut missing = match cut {
-        0 => None,
-        1 => too_much(max_bytes, "bytes of results (max_result_bytes"),
-        _ => too_much(max_all, "bytes of results of all workers (max_kept_bytes"),
-    };
-    let mut decoder = Decoder::new(answer.slice(BOUNDS..));
-    let (mut record, mut bytes) = (WorkerRecord::new(0, Vec::new(), 0), 0);
-    if !decoder.is_empty() || missing.is_none() {
-        let (id, stored): (u64, u64) = decoder.take()?;
-        (record.id, record.stored) = (id, usize::try_from(stored).unwrap_or(usize::MAX));
-    }
-    'parts: while !decoder.is_empty() {
-        let count: u64 = decoder.take()?;
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        // One more than there may be, as a full record says so in its last line.
-        let room = (max_lines.saturating_add(1)).saturating_sub(record.lines.len());
-        record.lines.reserve(count.min(room).min(decoder.len() / SHORTEST));
-        for _ in 0..count {
-            let line: Recorded = decoder.take()?;
-            if record.lines.len() > max_lines {
-                missing = too_much(max_lines, "results (max_results");
-                break 'parts;
-            }
-            if bytes > max_bytes {
-                missing = too_much(max_bytes, "bytes of results (max_result_bytes");
-                break 'parts;
-            }
-            bytes += line.cost();
-            record.lines.push(line.into_line(worker.id().clone()));
-        }
-    }
-    record.notice = missing.map(|text| {
-        let time = record.lines.last().map_or_else(now, |line| line.time);
-        ResultLine::new(worker.id().clone(), time, format!("{text}: the rest is not taken"))
-    });
-    Ok(record)
 }
 
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use super::meeting::Meetings;
 use super::request::{Payload, Request};
 use super::roster::Audience;
 use crate::error::CallError;
+use crate::gathered::{Gathered, RecordBounds};
 use crate::proto::gather::{Gather, RawOutcome};
-use crate::record::{Gathered, RecordBounds};
 use crate::sync::lock;
 use crate::trace::Traced;
 
