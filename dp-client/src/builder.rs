@@ -307,6 +307,13 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
         self
     }
 
+    /// How many bytes of result lines one worker keeps until they are reset, each line counted with 64
+    /// bytes more; default 512 MiB.
+    pub fn max_result_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_result_bytes = bytes;
+        self
+    }
+
     /// How many metrics one worker keeps until they are reset; default 1,024.
     pub fn max_metrics(mut self, metrics: usize) -> Self {
         self.settings.limits.max_metrics = metrics;

@@ -211,6 +211,14 @@ pub struct ClientArgs {
     )]
     pub max_results: Option<usize>,
 
+    /// How many mebibytes of result lines one worker keeps, each line counted with 64 bytes more
+    /// [default: 512]
+    #[arg(
+        long, env = "DP_MAX_RESULT_BYTES", value_name = "MIB", value_parser = mebibytes,
+        help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_result_bytes: Option<usize>,
+
     /// How many metrics one worker keeps until they are reset [default: 1024]
     #[arg(
         long,
@@ -258,6 +266,7 @@ impl ClientArgs {
             (&mut limits.max_queue, self.max_queue),
             (&mut limits.max_queued_bytes, self.max_queued),
             (&mut limits.max_results, self.max_results),
+            (&mut limits.max_result_bytes, self.max_result_bytes),
             (&mut limits.max_metrics, self.max_metrics),
             (&mut limits.max_threads, self.max_threads),
         ] {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
-use dp_core::engine::logs::{self, CALL, FORWARDED};
+use dp_core::engine::logs::{self, CALL, FORWARDED, Origin};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -73,8 +73,8 @@ struct Forward<S>(PhantomData<fn(S)>);
 
 /// What a span says to each line in it.
 enum Said {
-    /// The id of the worker whose call it is.
-    Worker(String),
+    /// The id of the worker whose call it is, and which call.
+    Worker(String, Option<Origin>),
     /// Its name and its fields.
     Text(String),
 }
@@ -88,7 +88,7 @@ where
         let said = if span.metadata().target() == CALL {
             let mut worker = Worker(None);
             attributes.record(&mut worker);
-            worker.0.map(Said::Worker)
+            worker.0.map(|worker| Said::Worker(worker, Origin::of_new_span()))
         } else {
             let mut text = Text::default();
             attributes.record(&mut text);
@@ -113,7 +113,8 @@ where
         for span in cx.event_scope(event).into_iter().flatten() {
             match span.extensions().get::<Said>() {
                 // The innermost.
-                Some(Said::Worker(id)) if worker.is_none() => worker = Some(id.clone()),
+                Some(Said::Worker(_, Some(origin))) if origin.is_over() => return,
+                Some(Said::Worker(id, _)) if worker.is_none() => worker = Some(id.clone()),
                 Some(Said::Text(text)) => {
                     let fields =
                         if text.is_empty() { String::new() } else { format!("{{{text}}}") };

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::fold::fold_ids;
 use crate::host::uplink::{Answer, WorkerLink};
 use crate::id::WorkerId;
+use crate::scope::{Closed, Way};
 use crate::wire::{Arrive, MissingWorker, Verdict};
 
 /// A barrier that a worker is about to come to; awaited, it waits there.
@@ -21,7 +22,7 @@ use crate::wire::{Arrive, MissingWorker, Verdict};
 #[must_use = "a worker comes to a barrier when it awaits it"]
 #[derive(Debug)]
 pub struct Synchro {
-    link: Option<WorkerLink>,
+    way: Option<Way>,
     token: String,
     staggered: bool,
     survivors: bool,
@@ -94,8 +95,8 @@ fn describe(missing: &[Missing]) -> String {
 }
 
 impl Synchro {
-    pub(crate) fn new(link: Option<WorkerLink>, token: String, staggered: bool) -> Self {
-        Self { link, token, staggered, survivors: false, timeout: None }
+    pub(crate) fn new(way: Option<Way>, token: String, staggered: bool) -> Self {
+        Self { way, token, staggered, survivors: false, timeout: None }
     }
 
     /// Goes on without those who are lost; [`Met::missing`] names them.
@@ -111,11 +112,12 @@ impl Synchro {
     }
 
     async fn meet(self) -> Result<Met, BarrierError> {
-        let Self { link, token, staggered, survivors, timeout } = self;
+        let Self { way, token, staggered, survivors, timeout } = self;
         // A context without a server is that of a lone worker, which waits for nobody.
-        let Some(WorkerLink { uplink, worker, call }) = link else {
+        let Some(way) = way else {
             return Ok(Met { missing: Vec::new() });
         };
+        let WorkerLink { worker, call, .. } = way.link;
         if token.len() > MAX_TOKEN {
             return Err(BarrierError::TokenTooLong { size: token.len(), limit: MAX_TOKEN });
         }
@@ -129,8 +131,10 @@ impl Synchro {
             survivors,
             timeout: timeout.map(micros),
         };
-        let Some(mut asked) = uplink.ask(|wait| [arrive(wait).to_frame()]) else {
-            return Err(BarrierError::NoServer);
+        let mut asked = match way.ask(|wait| [arrive(wait).to_frame()]) {
+            Ok(asked) => asked,
+            Err(Closed::Over) => return Err(BarrierError::Lost { missing: Vec::new() }),
+            Err(Closed::NoServer) => return Err(BarrierError::NoServer),
         };
         match poll_fn(|cx| asked.poll(cx.waker())).await {
             Answer::Released(Verdict::Met { missing }) => {

@@ -359,6 +359,11 @@ impl Decoder {
         self.0.is_empty()
     }
 
+    /// How many bytes are left.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// What has not been taken yet.
     pub(crate) fn rest(self) -> Bytes {
         self.0

@@ -4,10 +4,11 @@
 
 use std::sync::OnceLock;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 
-use crate::{Broadcast, DistributedWorker, Group, WorkerId};
+use crate::{Broadcast, CallError, DistributedWorker, Group, Metric, WorkerId, WorkerInfo};
 
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
@@ -20,6 +21,7 @@ pub use crate::in_process::in_process_over;
 pub use crate::limits::Limits;
 pub use crate::link::{FanLink, FanOut, Transport};
 pub use crate::record::WorkerRecord;
+pub use crate::stored::{StoredLines, Unstored};
 
 /// The context of calls, across programs: for what collects spans.
 ///
@@ -43,7 +45,9 @@ pub mod otel {
 /// [wants](logs::wanted) it. Within a method's call the layer finds a span of the target
 /// [`CALL`](logs::CALL), whose field `worker` is the worker's id.
 pub mod logs {
-    pub use crate::logs::{CALL, FORWARDED, MAX_LINE, MAX_WAITING, attach, forward, wanted};
+    pub use crate::logs::{
+        CALL, FORWARDED, MAX_LINE, MAX_WAITING, Origin, attach, forward, wanted,
+    };
 }
 
 /// Gathers what the workers have recorded, as [`Group::gather_results`] does, with how much of it some
@@ -60,6 +64,17 @@ pub fn gather_records<W: DistributedWorker>(group: &Group<W>) -> Broadcast<Worke
 /// [`Group::results_of_lost`]: crate::Group::results_of_lost
 pub fn records_of_lost<W: DistributedWorker>(group: &Group<W>) -> Vec<(WorkerId, WorkerRecord)> {
     group.records_of_lost()
+}
+
+/// Gathers what the workers have measured, as [`Group::gather_metrics`] does, and what workers that are
+/// gone had, also where `group` is not everybody.
+///
+/// [`Group::gather_metrics`]: crate::Group::gather_metrics
+pub async fn gather_metrics<W: DistributedWorker>(
+    group: &Group<W>,
+    timeout: Duration,
+) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
+    group.metrics_within(timeout, true).await
 }
 
 /// Tells each worker of `group`, by its position in it, of which record how many lines have been stored

@@ -1,5 +1,6 @@
 //! Workers as one: [`Group`], and the stub for one of them, [`Stub`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use crate::codec::Encoded;
 use crate::error::CallError;
 use crate::fleet::FleetRef;
 use crate::fleet::calls::DetachedFailure;
+use crate::fleet::left::MeasuredOfLost;
 use crate::fleet::maps::MapCount;
 use crate::fleet::pending::Pending;
 use crate::fleet::request::{MethodCall, Payload, Request};
@@ -25,7 +27,8 @@ use crate::outcome::{DecodeAnswer, decode_answer, fold};
 use crate::record::{ResultLine, WorkerRecord};
 use crate::worker::{DistributedWorker, RemoteWorker};
 use crate::{
-    Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, WorkerCall, codec, system,
+    Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, WorkerCall, codec, gathered,
+    system,
 };
 
 /// A group of workers: what every [`MasterWorker`] dereferences to.
@@ -284,14 +287,14 @@ impl<W: DistributedWorker> Group<W> {
     /// also where another's could not be had.
     pub fn gather_results(&self) -> Broadcast<Vec<ResultLine>> {
         let decode = |worker: &WorkerInfo, answer: Bytes| {
-            WorkerRecord::decode(worker, answer).map(|record| record.lines)
+            gathered::decode(worker, answer).map(WorkerRecord::into_lines)
         };
-        Broadcast::decoded_by(self.system_call(system::RESULTS), decode)
+        Broadcast::decoded_by(self.record_call(), decode)
     }
 
     /// The same, with how much of it has been stored for good.
     pub(crate) fn gather_records(&self) -> Broadcast<WorkerRecord> {
-        Broadcast::new(self.system_call(system::RESULTS), Some(WorkerRecord::decode))
+        Broadcast::new(self.record_call(), Some(gathered::decode))
     }
 
     /// What workers that are gone had told of their records.
@@ -318,13 +321,16 @@ impl<W: DistributedWorker> Group<W> {
     }
 
     /// Gathers what the workers have measured, merged over all of them, by the names of the
-    /// metrics. They stay recorded as long as results do.
+    /// metrics. They stay recorded as long as results do. On a group of everybody, what workers that
+    /// are gone had measured is among it, as far as the server had been told.
     ///
     /// # Errors
     /// When a worker's metrics could not be had; [`gather_metrics`](Self::gather_metrics) merges
     /// those of the others.
     pub async fn metrics(&self) -> Result<Vec<Metric>, BroadcastError> {
-        let measured = self.system(system::METRICS).await?.into_values();
+        let lost = self.measured_of_lost(self.0.roster.whole);
+        let mut measured = self.system(system::METRICS).await?.into_values();
+        measured.extend(lost.into_iter().map(|lost| lost.measured));
         Ok(merge(measured, self.0.fleet.limits.max_metrics))
     }
 
@@ -334,6 +340,17 @@ impl<W: DistributedWorker> Group<W> {
         &self,
         timeout: Duration,
     ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
+        self.metrics_within(timeout, self.0.roster.whole).await
+    }
+
+    /// The same; `with_lost`, what workers that are gone had measured is among it.
+    pub(crate) async fn metrics_within(
+        &self,
+        timeout: Duration,
+        with_lost: bool,
+    ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
+        // Before anybody is asked: who is gone by now does not answer as well.
+        let gone = self.measured_of_lost(with_lost);
         let (mut measured, mut failures) = (Vec::new(), Vec::new());
         let broadcast = self.system::<Vec<MeasuredMetric>>(system::METRICS);
         for outcome in broadcast.timeout(timeout).outcomes().await {
@@ -342,7 +359,17 @@ impl<W: DistributedWorker> Group<W> {
                 Err(error) => failures.push((outcome.worker, error)),
             }
         }
+        // Who has gone meanwhile, without an answer.
+        let known: HashSet<u64> = gone.iter().map(|gone| gone.record).collect();
+        let failed: HashSet<&WorkerId> = failures.iter().map(|(worker, _)| worker.id()).collect();
+        let mut now = self.measured_of_lost(with_lost && !failures.is_empty());
+        now.retain(|lost| failed.contains(&lost.worker) && !known.contains(&lost.record));
+        measured.extend(gone.into_iter().chain(now).map(|lost| lost.measured));
         (merge(measured, self.0.fleet.limits.max_metrics), failures)
+    }
+
+    fn measured_of_lost(&self, wanted: bool) -> Vec<MeasuredOfLost> {
+        if wanted { self.0.fleet.measured_of_lost() } else { Vec::new() }
     }
 
     /// Flushes the recorded results, and metrics, of every worker.
@@ -374,6 +401,16 @@ impl<W: DistributedWorker> Group<W> {
     fn system_call(&self, method: u16) -> Pending {
         let arguments = Ok(Encoded::default());
         self.pending(Payload::Same(MethodCall { method, arguments, timeout: None }))
+    }
+
+    /// Asks for records, in parts where they are long.
+    fn record_call(&self) -> Pending {
+        let arguments = codec::encoded(true).map_err(|reason| CallError::NotSent { reason });
+        self.pending(Payload::Same(MethodCall {
+            method: system::RESULTS,
+            arguments,
+            timeout: None,
+        }))
     }
 
     fn pending(&self, payload: Payload) -> Pending {

@@ -76,6 +76,7 @@ mod fold;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gathered;
 mod group;
 mod host;
 mod id;
@@ -94,7 +95,9 @@ mod otel;
 mod outcome;
 mod proto;
 mod record;
+mod scope;
 mod server_call;
+mod stored;
 mod sync;
 mod system;
 mod trace;

@@ -48,9 +48,20 @@ pub struct Limits {
     /// unanswered; the server refuses those above, and calls whose arguments together exceed
     /// `max_message`. Default: 65,536.
     pub max_server_calls: usize,
-    /// How many result lines one worker keeps; it drops those above, and says so in the last.
-    /// Default: 1,000,000.
+    /// How many result lines one worker keeps; it drops those above, and says so in the last. Also how
+    /// many a server takes of one worker, with one more that says so. Default: 1,000,000.
     pub max_results: usize,
+    /// How many bytes of result lines one worker keeps, each line counted with 64 bytes more; it drops
+    /// those above, and says so in the last. Also how many a server takes of one worker when it gathers.
+    /// Default: 512 MiB.
+    pub max_result_bytes: usize,
+    /// How many bytes of what the workers of one client have recorded a server keeps for the case that
+    /// they are lost, each line counted with 64 bytes more. Of what is above, a line tells if they are.
+    /// Default: 1 GiB.
+    pub max_kept_bytes_per_client: usize,
+    /// The same for the workers of all clients together, those included that are lost. Also how many bytes
+    /// of results a server takes of all workers at a time. Default: 2 GiB.
+    pub max_kept_bytes: usize,
     /// How many metrics one worker keeps; it drops those above, and says so in a result line.
     /// Default: 1,024.
     pub max_metrics: usize,
@@ -79,6 +90,9 @@ impl Default for Limits {
             max_queued_bytes: 512 << 20,
             max_server_calls: 1 << 16,
             max_results: 1_000_000,
+            max_result_bytes: 512 << 20,
+            max_kept_bytes_per_client: 1 << 30,
+            max_kept_bytes: 2 << 30,
             max_metrics: 1 << 10,
             max_log_lines: 1_000,
             max_threads: 1 << 10,

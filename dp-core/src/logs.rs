@@ -2,6 +2,7 @@
 //!
 //! `engine::logs` is the public part of it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::mem;
@@ -15,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::WorkerId;
 use crate::proto::budget::Budget;
+use crate::scope::Scope;
 use crate::sync::lock;
 use crate::wire::{LoggedLine, Logs};
 
@@ -64,6 +66,40 @@ pub fn attach() {
 /// What the I/O thread logs is not forwarded: forwarding may be what it is about.
 pub fn forward(worker: Option<&str>, level: Level, text: impl FnOnce() -> String) {
     WANTED.forward(worker, level, text);
+}
+
+/// The call whose span is being made on this thread: a layer keeps it with the span.
+#[derive(Debug, Clone)]
+pub struct Origin(Scope);
+
+thread_local! {
+    static ORIGIN: RefCell<Option<Origin>> = const { RefCell::new(None) };
+}
+
+impl Origin {
+    /// The call whose span is being made, in a layer that is told of a new span.
+    pub fn of_new_span() -> Option<Self> {
+        ORIGIN.with_borrow(Clone::clone)
+    }
+
+    /// Whether the call belongs to an earlier run than the worker's next one: what its method logs is
+    /// not to be taken for that one's.
+    pub fn is_over(&self) -> bool {
+        self.0.is_reset()
+    }
+}
+
+/// Makes the span of a call.
+pub(crate) fn within<T>(scope: Scope, make: impl FnOnce() -> T) -> T {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            ORIGIN.set(None);
+        }
+    }
+    ORIGIN.set(Some(Origin(scope)));
+    let _leave = Leave;
+    make()
 }
 
 impl Wanted {

@@ -161,6 +161,10 @@ impl Measured {
         self.by_name.iter().map(metric).collect()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     pub(crate) fn reset(&mut self) {
         self.by_name.clear();
         self.full = false;

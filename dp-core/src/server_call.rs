@@ -16,9 +16,10 @@ use crate::Call;
 use crate::codec::Decoder;
 use crate::codec::Encoded;
 use crate::error::{CLIENT_MAX_MESSAGE_FOR_ANSWERS, CallError, SERVER_MAX_MESSAGE_FOR_CALLS};
-use crate::host::uplink::{Answer, Asked, WorkerLink};
+use crate::host::uplink::{Answer, Asked};
 use crate::id::WorkerInfo;
 use crate::outcome::decode_answer;
+use crate::scope::{Closed, Way};
 use crate::trace;
 use crate::wire::{FRAME_HEAD, ServerCallHead, Trace};
 use crate::worker::DistributedWorker;
@@ -26,13 +27,13 @@ use crate::worker::DistributedWorker;
 /// The worker's end: what the stub behind `ctx.server()` holds.
 pub struct ServerHandle<W> {
     info: WorkerInfo,
-    link: Option<WorkerLink>,
+    way: Option<Way>,
     worker: PhantomData<fn() -> W>,
 }
 
 impl<W> ServerHandle<W> {
-    pub(crate) fn new(info: WorkerInfo, link: Option<WorkerLink>) -> Self {
-        Self { info, link, worker: PhantomData }
+    pub(crate) fn new(info: WorkerInfo, way: Option<Way>) -> Self {
+        Self { info, way, worker: PhantomData }
     }
 
     pub(crate) fn call<T: DeserializeOwned + 'static>(
@@ -40,11 +41,11 @@ impl<W> ServerHandle<W> {
         method: u16,
         arguments: Result<Encoded, CallError>,
     ) -> Call<T> {
-        let (info, link) = (self.info.clone(), self.link.clone());
+        let (info, way) = (self.info.clone(), self.way.clone());
         let pending = PendingServerCall {
             info,
             timeout: None,
-            state: State::Unsent { link, method, arguments },
+            state: State::Unsent { way, method, arguments },
         };
         Call::to_server(pending, decode_answer::<T>)
     }
@@ -52,7 +53,7 @@ impl<W> ServerHandle<W> {
 
 impl<W> Clone for ServerHandle<W> {
     fn clone(&self) -> Self {
-        Self::new(self.info.clone(), self.link.clone())
+        Self::new(self.info.clone(), self.way.clone())
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct PendingServerCall {
 
 #[derive(Debug)]
 enum State {
-    Unsent { link: Option<WorkerLink>, method: u16, arguments: Result<Encoded, CallError> },
+    Unsent { way: Option<Way>, method: u16, arguments: Result<Encoded, CallError> },
     Sent { asked: Asked, sleep: Option<Pin<Box<Sleep>>> },
     Over,
 }
@@ -107,19 +108,20 @@ impl PendingServerCall {
     }
 
     fn send(&mut self) -> Result<(), CallError> {
-        let State::Unsent { link, method, arguments } =
+        let State::Unsent { way, method, arguments } =
             std::mem::replace(&mut self.state, State::Over)
         else {
             return Ok(());
         };
         let not_sent = |reason: &str| CallError::NotSent { reason: reason.to_owned() };
-        let Some(WorkerLink { uplink, worker, .. }) = link else {
+        let Some(way) = way else {
             return Err(not_sent("a local context has no server"));
         };
+        let worker = way.link.worker;
         let arguments = arguments?;
         // Head, and the integers before the arguments at their longest.
         let size = FRAME_HEAD + 9 + 5 + 3 + arguments.len();
-        let limit = uplink.peer_max_message();
+        let limit = way.link.uplink.peer_max_message();
         if size > limit {
             return Err(CallError::TooLarge { size, limit, setting: SERVER_MAX_MESSAGE_FOR_CALLS });
         }
@@ -132,7 +134,10 @@ impl PendingServerCall {
                 }
             }
         };
-        let asked = uplink.ask(frame).ok_or_else(|| not_sent("the server is gone"))?;
+        let asked = way.ask(frame).map_err(|closed| match closed {
+            Closed::Over => CallError::Cancelled,
+            Closed::NoServer => not_sent("the server is gone"),
+        })?;
         // Timers of the I/O runtime: this may be polled where there is no other.
         let sleep = self.timeout.map(|timeout| {
             let runtime = crate::engine::io_runtime();

@@ -343,7 +343,7 @@ pub struct ServerArgs {
     )]
     pub max_log_lines: Option<usize>,
 
-    /// How many result lines of workers that were lost are kept [default: 1000000]
+    /// How many result lines of one worker are taken, and kept if it is lost [default: 1000000]
     #[arg(
         long,
         env = "DP_MAX_RESULTS",
@@ -352,6 +352,29 @@ pub struct ServerArgs {
         hide_short_help = true
     )]
     pub max_results: Option<usize>,
+
+    /// How many mebibytes of result lines of one worker are taken, each line counted with 64 bytes more
+    /// [default: 512]
+    #[arg(
+        long, env = "DP_MAX_RESULT_BYTES", value_name = "MIB", value_parser = mebibytes,
+        help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_result_bytes: Option<usize>,
+
+    /// How many mebibytes of what one client's workers have recorded are kept in case they are lost
+    /// [default: 1024]
+    #[arg(
+        long, env = "DP_MAX_KEPT_PER_CLIENT", value_name = "MIB", value_parser = mebibytes,
+        help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_kept_per_client: Option<usize>,
+
+    /// The same for the workers of all clients, and of those gathered together [default: 2048]
+    #[arg(
+        long, env = "DP_MAX_KEPT", value_name = "MIB", value_parser = mebibytes,
+        help_heading = "Limits", hide_short_help = true
+    )]
+    pub max_kept: Option<usize>,
 }
 
 impl ServerArgs {
@@ -414,6 +437,9 @@ impl ServerArgs {
             (&mut limits.max_threads, self.max_threads),
             (&mut limits.max_log_lines, self.max_log_lines),
             (&mut limits.max_results, self.max_results),
+            (&mut limits.max_result_bytes, self.max_result_bytes),
+            (&mut limits.max_kept_bytes_per_client, self.max_kept_per_client),
+            (&mut limits.max_kept_bytes, self.max_kept),
         ] {
             if let Some(given) = given {
                 *limit = given;

@@ -390,10 +390,33 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
-    /// How many result lines of workers that were lost are kept; default 1,000,000. What one worker
-    /// keeps is a setting of its client.
+    /// How many result lines of one worker the server takes, and keeps if the worker is lost; default
+    /// 1,000,000. Of more, another line tells. What one worker keeps is a setting of its client.
     pub fn max_results(mut self, lines: usize) -> Self {
         self.settings.limits.max_results = lines;
+        self
+    }
+
+    /// How many bytes of result lines of one worker the server takes, each line counted with 64 bytes
+    /// more; default 512 MiB. Of more, another line tells. What one worker keeps is a setting of its
+    /// client.
+    pub fn max_result_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_result_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of what the workers of one client have recorded the server keeps for the case that
+    /// they are lost, each line counted with 64 bytes more; default 1 GiB. Of more, a line tells if they
+    /// are.
+    pub fn max_kept_bytes_per_client(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_kept_bytes_per_client = bytes;
+        self
+    }
+
+    /// The same for the workers of all clients together, those included that are lost; default 2 GiB.
+    /// Also how many bytes of results the server takes of all workers at a time.
+    pub fn max_kept_bytes(mut self, bytes: usize) -> Self {
+        self.settings.limits.max_kept_bytes = bytes;
         self
     }
 }

@@ -1,6 +1,6 @@
 //! Gathers what the workers have recorded.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use dp_core::engine::{self, WorkerRecord};
@@ -21,7 +21,7 @@ pub(crate) struct Gathering<W: DistributedWorker> {
     /// By index.
     answers: Vec<Option<Result<WorkerRecord, CallError>>>,
     /// What workers that were gone before had delivered.
-    of_lost: Vec<ResultLine>,
+    of_lost: Vec<(WorkerId, WorkerRecord)>,
     metrics: Vec<Metric>,
     without_metrics: Vec<(WorkerInfo, CallError)>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Gathered {
 impl<W: DistributedWorker> Gathering<W> {
     /// A gathering from everybody in `master`, which is a whole roster.
     pub(crate) fn new(master: MasterWorker<W>) -> Self {
-        let of_lost = master.results_of_lost();
+        let of_lost = engine::records_of_lost(&master);
         let answers = vec![None; master.len()];
         Self { master, answers, of_lost, metrics: Vec::new(), without_metrics: Vec::new() }
     }
@@ -61,7 +61,7 @@ impl<W: DistributedWorker> Gathering<W> {
         let answered =
             |worker: &WorkerInfo| matches!(answers.get(worker.index()), Some(Some(Ok(_))));
         let answered = self.master.select(answered);
-        (self.metrics, self.without_metrics) = answered.gather_metrics(within).await;
+        (self.metrics, self.without_metrics) = engine::gather_metrics(&answered, within).await;
     }
 
     /// Asks everybody for results alone.
@@ -120,14 +120,17 @@ impl<W: DistributedWorker> Gathering<W> {
     }
 
     pub(crate) fn finish(self) -> Gathered {
-        let mut answered: HashSet<WorkerId> = HashSet::new();
         let mut gathered = Gathered { metrics: self.metrics, ..Gathered::default() };
+        // Who was gone before may have come back since, and who was there may have gone.
+        let mut records = Records::default();
+        self.of_lost.into_iter().for_each(|(worker, record)| records.add(worker, record));
+        let now = engine::records_of_lost(&self.master);
+        now.into_iter().for_each(|(worker, record)| records.add(worker, record));
         for (worker, answer) in self.master.workers().iter().zip(self.answers) {
             let info = worker.info();
             match answer {
                 Some(Ok(record)) => {
-                    answered.insert(info.id().clone());
-                    gathered.results.extend(record.lines);
+                    records.add(info.id().clone(), record);
                 }
                 Some(Err(error)) => {
                     gathered.silent.push(Silent::new(info, "results", reason(&error)));
@@ -140,16 +143,35 @@ impl<W: DistributedWorker> Gathering<W> {
         }
         let silent = |(worker, error)| Silent::new(&worker, "metrics", reason(&error));
         gathered.silent.extend(self.without_metrics.into_iter().map(silent));
-        // Who was gone before, and has answered all the same, has come back since. Who did not
-        // answer may have gone meanwhile: what they had delivered is known by now.
-        let before = self.of_lost.into_iter().filter(|line| answered.contains(&line.worker));
-        let now = self.master.results_of_lost().into_iter();
-        let now = now.filter(|line| !answered.contains(&line.worker));
-        let mut results: Vec<ResultLine> = before.chain(now).collect();
-        results.append(&mut gathered.results);
-        results.sort_by(|a, b| a.worker.cmp(&b.worker));
-        gathered.results = results;
+        gathered.results = records.into_lines();
         gathered
+    }
+}
+
+/// Records, each of which may be known from several sides: a record only grows, so the longest account of
+/// it is whole.
+#[derive(Default)]
+struct Records {
+    all: Vec<(WorkerId, WorkerRecord)>,
+    /// Where in it each is.
+    places: HashMap<(WorkerId, u64), usize>,
+}
+
+impl Records {
+    fn add(&mut self, worker: WorkerId, record: WorkerRecord) {
+        let place = *self.places.entry((worker.clone(), record.id)).or_insert(self.all.len());
+        match self.all.get_mut(place) {
+            Some((_, known)) if known.lines.len() >= record.lines.len() => {}
+            Some((_, known)) => *known = record,
+            None => self.all.push((worker, record)),
+        }
+    }
+
+    /// In the order of the workers, and of each in the order in which they were added.
+    fn into_lines(mut self) -> Vec<ResultLine> {
+        self.all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let records = self.all.into_iter();
+        records.flat_map(|(_, record)| record.lines.into_iter().chain(record.notice)).collect()
     }
 }
 

@@ -1,21 +1,21 @@
 //! The file that results are stored in: `--results FILE`.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dp_core::WorkerId;
-use dp_core::engine::WorkerRecord;
-use serde_json::json;
+use dp_core::engine::{StoredLines, WorkerRecord};
+use dp_core::{ResultLine, WorkerId};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A file of JSON lines that results are appended to, each once.
 ///
-/// What has been stored is acknowledged to the workers, so that a server that is started again does
-/// not store it a second time. Should the server be killed between the two, the file has it twice:
-/// never is a line missing.
+/// Each line says of which record it is and where it stands in it: a server that is started again knows
+/// by that what is stored already, also of workers that are lost. It is acknowledged to the workers, too,
+/// so that a server that stores elsewhere does not store it a second time.
 #[derive(Debug, Clone)]
 pub(crate) struct Store(Arc<Inner>);
 
@@ -28,12 +28,26 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     file: File,
-    /// How many lines of which record are in it, by the record's id. Those of long ago are forgotten.
-    known: HashMap<u64, usize>,
+    /// What is in it.
+    stored: StoredLines,
 }
 
-/// So many records are remembered beside those that are being stored.
-const REMEMBERED: usize = 1 << 16;
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredLine<'a> {
+    #[serde(borrow)]
+    worker: Cow<'a, str>,
+    #[serde(default, skip_deserializing)]
+    time: String,
+    #[serde(default, skip_deserializing)]
+    message: &'a str,
+    /// The record's id, in hexadecimal digits.
+    #[serde(borrow, default)]
+    record: Cow<'a, str>,
+    /// Which line of the record, from 0. `None` for what a server says of lines that are missing.
+    #[serde(default)]
+    line: Option<usize>,
+}
 
 /// Results could not be stored. They stay where they were.
 #[derive(Debug, Error)]
@@ -57,7 +71,8 @@ impl Store {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         lock(&file)?;
         end_line(&mut file)?;
-        let state = Mutex::new(State { file, known: HashMap::new() });
+        let stored = read_back(&mut file)?;
+        let state = Mutex::new(State { file, stored });
         Ok(Self(Arc::new(Inner { path: path.to_owned(), state })))
     }
 
@@ -82,31 +97,33 @@ impl Store {
 
 impl State {
     fn store(&mut self, records: &[(WorkerId, WorkerRecord)]) -> io::Result<()> {
+        let unstored = self.stored.unstored(records);
         let mut text = Vec::new();
-        let mut now: HashMap<u64, usize> = HashMap::new();
-        for (_, record) in records {
-            // Of one that was lost meanwhile there are two accounts.
-            let known = now.get(&record.id).or_else(|| self.known.get(&record.id));
-            let stored = known.copied().unwrap_or(0).max(record.stored);
-            for line in record.lines.iter().skip(stored) {
-                // A map with text for keys cannot fail to be written to memory.
-                let line = json!({
-                    "worker": line.worker.as_str(),
-                    "time": line.time.to_string(),
-                    "message": line.message,
-                });
-                text.extend_from_slice(line.to_string().as_bytes());
+        for news in &unstored {
+            let (_, record) = &records[news.record];
+            let mut add = |line: &ResultLine, number: Option<usize>| {
+                let line = StoredLine {
+                    worker: line.worker.as_str().into(),
+                    time: line.time.to_string(),
+                    message: &line.message,
+                    record: format!("{:016x}", record.id).into(),
+                    line: number,
+                };
+                serde_json::to_writer(&mut text, &line)?;
                 text.push(b'\n');
+                io::Result::Ok(())
+            };
+            for number in news.lines.clone() {
+                add(&record.lines[number], Some(number))?;
             }
-            now.insert(record.id, stored.max(record.lines.len()));
+            if let Some(notice) = record.notice.as_ref().filter(|_| news.notice) {
+                add(notice, None)?;
+            }
         }
         if !text.is_empty() {
             self.append(&text)?;
         }
-        if self.known.len() > REMEMBERED {
-            self.known.clear();
-        }
-        self.known.extend(now);
+        self.stored.handle_stored(records, &unstored);
         Ok(())
     }
 
@@ -149,6 +166,30 @@ fn end_line(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut last)?;
     if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
+}
+
+/// What is in the file, of records that may be there still.
+fn read_back(file: &mut File) -> io::Result<StoredLines> {
+    let mut stored = StoredLines::default();
+    if !file.metadata()?.is_file() {
+        return Ok(stored);
+    }
+    file.seek(SeekFrom::Start(0))?;
+    let (mut lines, mut line) = (BufReader::with_capacity(1 << 20, file), Vec::new());
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        // Anything else is a line that was cut off, an older server's, or not a server's.
+        if let Ok(line) = serde_json::from_slice::<StoredLine<'_>>(&line)
+            && let Ok(worker) = WorkerId::new(line.worker.as_ref())
+            && let Ok(record) = u64::from_str_radix(&line.record, 16)
+        {
+            match line.line {
+                Some(number) => stored.note(&worker, record, number),
+                None => stored.note_notice(&worker, record),
+            }
+        }
+        line.clear();
+    }
+    Ok(stored)
 }
 
 #[cfg(test)]
@@ -202,6 +243,43 @@ mod tests {
         let store = Store::open(&path).unwrap();
         store.store(vec![record("a", &["1", "2"], 1)]).await.unwrap();
         assert_eq!(messages(&path), ["a 1", "a 2"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_started_again_knows_what_is_in_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        let strange = ["1", "a \"quote\", \\ and \u{1f600}"];
+        let store = Store::open(&path).unwrap();
+        store.store(vec![record("a", &strange, 0), record("b", &["1"], 0)]).await.unwrap();
+        drop(store);
+        // Killed in the middle of another line.
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() - 20]).unwrap();
+        let store = Store::open(&path).unwrap();
+        let told = [&strange[..], &["3"]].concat();
+        let mut lost = record("a", &told, 0);
+        lost.1.notice = Some(lost.1.lines[0].clone());
+        for _ in 0..2 {
+            store.store(vec![lost.clone(), record("b", &["1"], 0)]).await.unwrap();
+        }
+        drop(store);
+        Store::open(&path).unwrap().store(vec![lost]).await.unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let parsed: Vec<String> = whole
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .map(|line| {
+                format!(
+                    "{} {}",
+                    line["worker"].as_str().unwrap(),
+                    line["message"].as_str().unwrap()
+                )
+            })
+            .collect();
+        let expected = ["a 1", &format!("a {}", strange[1]), "a 3", "a 1", "b 1"];
+        assert_eq!(parsed, expected);
+        assert_eq!(whole.lines().count(), 6, "and the line that was cut off");
     }
 
     #[cfg(unix)]

@@ -84,6 +84,38 @@ fn what_a_killed_client_had_recorded_is_stored_as_far_as_it_was_told() {
 }
 
 #[test]
+fn a_restarted_server_does_not_store_again_what_a_lost_worker_had_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("results.jsonl");
+    let options = ["--results", path.to_str().unwrap()];
+    let mut server = Server::start(SERVER, 1, "greet", &options);
+    let mut client = Client::start(CLIENT, &server.address, "c1", 1);
+    server.ready(1);
+    let (lines, ok) = server.run();
+    assert!(ok, "{lines:?}");
+    let (before, all) = stored(&path);
+    server.kill();
+
+    let address = server.address.clone();
+    let options = ["--bind", &address, "--results", path.to_str().unwrap()];
+    let mut server = Server::start(SERVER, 1, "greet", &options);
+    server.ready(1);
+    // Known with the answer, as everything before it: and stored by nobody.
+    server.type_line("/call greet \"Eve\"");
+    drop(server.line());
+    client.0.kill();
+    assert_eq!(server.line(), "worker departed");
+    for _ in 0..2 {
+        server.type_line("/results");
+        (0..all + 1).for_each(|_| drop(server.line()));
+    }
+    let (mut counts, now) = stored(&path);
+    assert_eq!(counts.remove("c1 greeted Eve"), Some(1));
+    assert_eq!((counts, now), (before, all + 1));
+    server.quit();
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_an_error_before_anybody_joins() {
     let options = ["--results", "/nowhere/results", "--bind", "127.0.0.1:0"];
     let mut server = dp_tests::Program::start(Path::new(SERVER), &options, &[]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::file::File;
 use super::subject::{Answer, Ledger, Subject, line};
 use super::world::HANG;
 use super::{below, millis, one_in};
@@ -17,7 +18,7 @@ use crate::{Broadcast, CallError, Executed, MasterWorker, Outcome};
 const SOON: Duration = Duration::from_millis(5);
 
 /// Calls again and again.
-pub(super) async fn call(ledger: Arc<Ledger>, server: u64, fleet: Fleet<Subject>) {
+pub(super) async fn call(ledger: Arc<Ledger>, server: u64, fleet: Fleet<Subject>, file: Arc<File>) {
     let mut master = fleet.master();
     for _ in 0..3 + below(8) {
         sleep(millis(0, 300)).await;
@@ -25,7 +26,7 @@ pub(super) async fn call(ledger: Arc<Ledger>, server: u64, fleet: Fleet<Subject>
         if !one_in(4) {
             master = fleet.master();
         }
-        let caller = Caller { ledger: &ledger, server, master: &master };
+        let caller = Caller { ledger: &ledger, server, master: &master, file: &file };
         if timeout(HANG, caller.call()).await.is_err() {
             ledger.violation("a call does not end");
         }
@@ -36,13 +37,14 @@ struct Caller<'a> {
     ledger: &'a Ledger,
     server: u64,
     master: &'a MasterWorker<Subject>,
+    file: &'a File,
 }
 
 impl Caller<'_> {
     async fn call(&self) {
         let (call, short) = (self.ledger.next_call(), below(60));
         let master = self.master;
-        let kind = below(17);
+        let kind = below(20);
         self.ledger.tell(format!("call {call} of kind {kind} to {} workers", master.len()));
         match kind {
             0 => self.outcomes(call, master.work(call, short)).await,
@@ -73,7 +75,8 @@ impl Caller<'_> {
             13 => self.outcomes(call, master.boom(call)).await,
             14 => self.map(short).await,
             15 => self.outcomes(call, master.work(call, short).postpone()).await,
-            _ => self.gather().await,
+            16 => self.gather().await,
+            _ => self.file.store(self.ledger, self.master).await,
         }
     }
 

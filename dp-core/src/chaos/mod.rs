@@ -6,6 +6,7 @@
 //! `DP_CHAOS_SEEDS=100000` takes so many.
 
 mod callers;
+mod file;
 mod network;
 mod processes;
 mod random;
@@ -60,6 +61,7 @@ struct Course {
     calls: u64,
     failures: u64,
     rejoined: u64,
+    stored: u64,
 }
 
 fn simulate(seed: u64) -> Course {
@@ -124,6 +126,7 @@ mod tests {
         let taken = AtomicU64::new(0);
         let failed = Mutex::new(Vec::new());
         let (calls, failures, rejoined) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let stored = AtomicU64::new(0);
         let threads = std::thread::available_parallelism().map_or(2, Into::into);
         std::thread::scope(|scope| {
             for _ in 0..threads {
@@ -138,6 +141,7 @@ mod tests {
                         calls.fetch_add(course.calls, Ordering::Relaxed);
                         failures.fetch_add(course.failures, Ordering::Relaxed);
                         rejoined.fetch_add(course.rejoined, Ordering::Relaxed);
+                        stored.fetch_add(course.stored, Ordering::Relaxed);
                         if !course.violations.is_empty() {
                             lock(&failed).push(report(seed, &course));
                         }
@@ -147,11 +151,13 @@ mod tests {
         });
         let failed = failed.into_inner().unwrap();
         assert!(failed.is_empty(), "{}", failed.join("\n\n"));
-        let [seeds, calls, failures, rejoined] =
-            [taken, calls, failures, rejoined].map(AtomicU64::into_inner);
-        println!("{seeds} seeds: {calls} calls, {failures} failed, {rejoined} came back");
+        let [seeds, calls, failures, rejoined, stored] =
+            [taken, calls, failures, rejoined, stored].map(AtomicU64::into_inner);
+        println!(
+            "{seeds} seeds: {calls} calls, {failures} failed, {rejoined} came back, {stored} lines stored"
+        );
         // Otherwise nothing would have been put to the test.
-        assert!(calls > seeds * 5 && failures > seeds && rejoined > seeds / 2);
+        assert!(calls > seeds * 5 && failures > seeds && rejoined > seeds / 2 && stored > seeds);
     }
 
     #[test]

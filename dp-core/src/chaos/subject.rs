@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::file::Line;
 use crate::sync::lock;
 use crate::{BarrierError, Context, WorkerInfo, distributed_worker};
 
@@ -25,6 +26,8 @@ pub(super) struct Ledger {
     answered: Mutex<BTreeSet<(u64, String, String)>>,
     /// Calls that were not executed, as their callers were told.
     never: Mutex<BTreeSet<(u64, String)>>,
+    /// What servers have stored.
+    pub(super) file: Mutex<Vec<Line>>,
     next_call: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) rejoined: AtomicU64,
@@ -40,6 +43,7 @@ impl Ledger {
             records: Mutex::default(),
             answered: Mutex::default(),
             never: Mutex::default(),
+            file: Mutex::default(),
             next_call: AtomicU64::new(1),
             failures: AtomicU64::new(0),
             rejoined: AtomicU64::new(0),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::callers::{all_differ, process_of};
+use super::file;
 use super::subject::Subject;
 use super::world::{HANG, World};
 use crate::MasterWorker;
@@ -60,6 +61,9 @@ async fn look(world: &Arc<World>) {
     if !matches!(&probe, Ok(Ok(answers)) if answers.len() == master.len()) {
         ledger.violation(format!("somebody does not answer: {probe:?}"));
     }
+    if let Some(file) = world.file() {
+        file.store(ledger, &master).await;
+    }
     records_are_whole(world, server, &master).await;
     if let Err(error) = master.reset_results().await {
         ledger.violation(format!("the records can't be dropped: {error}"));
@@ -67,6 +71,11 @@ async fn look(world: &Arc<World>) {
     let left = (master.results().await.map(|lines| lines.len()), master.results_of_lost().len());
     if !matches!(left, (Ok(0), 0)) {
         ledger.violation(format!("there are results behind a reset: {left:?}"));
+    }
+
+    if fleet.kept_bytes() > 0 {
+        let bytes = fleet.kept_bytes();
+        ledger.violation(format!("{bytes} bytes of records are kept behind a reset"));
     }
 
     let still = fleet.quit(Duration::from_secs(5)).await;
@@ -120,6 +129,7 @@ async fn records_are_whole(world: &World, server: u64, master: &MasterWorker<Sub
             ledger.violation(format!("lines of {worker} are there twice: {lines:?}"));
         }
     }
+    file::look_at(ledger, &kept);
     for (of, worker, line) in ledger.answered() {
         let there = kept.get(&worker).is_some_and(|lines| lines.contains(&line));
         if of == server && !there {

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::file::File;
 use super::network::{Fault, Stream, Wire};
 use super::processes::{Client, Process};
 use super::subject::{Ledger, Shared, Subject};
@@ -38,6 +39,7 @@ struct Server {
     fleet: Fleet<Subject>,
     connections: JoinSet<()>,
     callers: JoinSet<()>,
+    file: Arc<File>,
 }
 
 /// Short times, so that little has to be simulated.
@@ -84,6 +86,7 @@ impl World {
             calls: world.ledger.calls(),
             failures: world.ledger.failures.load(Ordering::Relaxed),
             rejoined: world.ledger.rejoined.load(Ordering::Relaxed),
+            stored: lock(&world.ledger.file).len() as u64,
         }
     }
 
@@ -126,6 +129,11 @@ impl World {
         lock(&self.server).as_ref().map(|server| server.fleet.clone())
     }
 
+    /// The file as the server writes it.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        lock(&self.server).as_ref().map(|server| server.file.clone())
+    }
+
     pub(super) fn has_server(&self) -> bool {
         lock(&self.server).is_some()
     }
@@ -135,19 +143,27 @@ impl World {
         let fleet = Fleet::new(limits(), Shared::new(&self.ledger), Handle::current());
         fleet.set_frequency(100.0).unwrap();
         self.ledger.tell(format!("server {number} starts"));
-        let mut calling = JoinSet::new();
+        let (mut calling, file) = (JoinSet::new(), File::open(&self.ledger));
         for _ in 0..callers {
             let (ledger, fleet) = (self.ledger.clone(), fleet.clone());
-            calling.spawn(callers::call(ledger, number, fleet));
+            calling.spawn(callers::call(ledger, number, fleet, file.clone()));
         }
         let connections = JoinSet::new();
-        *lock(&self.server) = Some(Server { number, fleet, connections, callers: calling });
+        *lock(&self.server) = Some(Server { number, fleet, connections, callers: calling, file });
     }
 
     /// Something breaks.
     async fn disturb(self: &Arc<Self>, callers: u64) {
-        match below(16) {
+        match below(18) {
             0 => self.restart_server(callers).await,
+            16 => {
+                // A server that knows nothing but its file, and then a worker that is lost.
+                self.restart_server(callers).await;
+                sleep(millis(200, 1_500)).await;
+                let at = below(lock(&self.clients).len() as u64) as usize;
+                let vanish = one_in(2);
+                lock(&self.clients)[at].kill(self, vanish);
+            }
             1 => {
                 let fleet = self.fleet();
                 let who = fleet.and_then(|fleet| {

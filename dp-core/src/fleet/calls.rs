@@ -18,13 +18,15 @@ use super::tally::{CallStatistics, Tally};
 use super::todo::{Todo, Withdrawn};
 use crate::codec::Encoded;
 use crate::error::{CLIENT_MAX_MESSAGE, CallError, SERVER_MAX_MESSAGE};
+use crate::gathered::RecordBounds;
 use crate::id::WorkerInfo;
 use crate::link::Outbox;
 use crate::proto::deadlines::Deadlines;
 use crate::proto::gather::RawOutcome;
 use crate::sync::lock;
+use crate::system;
 use crate::trace::Traced;
-use crate::wire::{Arrive, FRAME_HEAD, Release, Reply, Verdict};
+use crate::wire::{Arrive, FRAME_HEAD, Part, Release, Reply, Verdict};
 
 /// A detached call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,7 @@ const MAX_DETACHED_FAILURES: usize = 1 << 16;
 pub(crate) struct CallTable {
     names: Arc<MethodNames>,
     frequency: Arc<Frequency>,
+    records: RecordBounds,
     calls: HashMap<u64, Arc<InFlight>>,
     next: u64,
     deadlines: Deadlines<Due>,
@@ -67,8 +70,13 @@ enum Due {
 }
 
 impl CallTable {
-    pub(crate) fn new(names: Arc<MethodNames>, frequency: Arc<Frequency>) -> Self {
+    pub(crate) fn new(
+        names: Arc<MethodNames>,
+        frequency: Arc<Frequency>,
+        records: RecordBounds,
+    ) -> Self {
         Self {
+            records,
             names,
             frequency,
             calls: HashMap::new(),
@@ -133,11 +141,24 @@ impl CallTable {
             let Some(call) = &last else { continue };
             let Some(position) = call.audience.position(conn.key, reply.worker) else { continue };
             let elapsed = Duration::from_micros(reply.elapsed);
+            let value = |value: Encoded| match call.method(position) {
+                system::RESULTS => call.gathered(position, value.into_bytes(), self.records),
+                _ => value.into_bytes(),
+            };
             let result = reply
                 .result
-                .map(Encoded::into_bytes)
+                .map(value)
                 .map_err(|failure| failure.into_error(call.timeout(position), SERVER_MAX_MESSAGE));
             self.settle(call, position, RawOutcome { elapsed, result }, todo);
+        }
+    }
+
+    /// A part of an answer has come.
+    pub(crate) fn handle_part(&mut self, conn: &Conn, part: &Part, bytes: &[u8]) {
+        let Some(call) = self.calls.get(&part.call) else { return };
+        let Some(position) = call.audience.position(conn.key, part.worker) else { return };
+        if call.method(position) == system::RESULTS {
+            call.handle_part(position, bytes, self.records);
         }
     }
 
@@ -312,6 +333,7 @@ impl CallTable {
             }
             self.tally.add(call.method(position), &outcome);
             answers.gather.handle_given_up(position, outcome);
+            answers.parts.remove(&position);
         }
         todo.wakers.extend(answers.waker.take());
         drop(answers);

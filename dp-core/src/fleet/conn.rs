@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::kept::Told;
 use super::server_task::ServerTask;
 use crate::id::WorkerId;
 use crate::link::{Activity, CallFrame, FanLink, Outbox};
-use crate::record::Recorded;
 use crate::sync::lock;
-use crate::wire::{Hello, Record, ServerMessage};
+use crate::wire::{Hello, ServerMessage};
 
 /// A client that has joined.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub(crate) struct Conn {
     pub(crate) waits: Mutex<BTreeMap<u64, Waiting>>,
     /// Bytes of arguments of the calls to the server that are under way.
     pub(crate) server_call_bytes: AtomicUsize,
-    /// What its workers have recorded, as far as they have told, by slot.
-    pub(crate) told_records: Mutex<Vec<ToldRecord>>,
+    /// What its workers have recorded, as far as they have told.
+    pub(super) told_records: Mutex<Told>,
     /// Whether everybody has been told that it is there.
     pub(crate) announced: AtomicBool,
     /// Whether it was disconnected on purpose.
@@ -47,22 +47,6 @@ pub(crate) struct Conn {
     pub(crate) quitting: AtomicBool,
 }
 
-/// What a worker has told of its record.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ToldRecord {
-    /// How often it was told to drop its record.
-    resets: u32,
-    /// Which record it is.
-    pub(crate) id: u64,
-    lines: Vec<Recorded>,
-    bytes: usize,
-    /// What the same process had told over an earlier connection, until it has told as much again.
-    pub(crate) before: Vec<Recorded>,
-}
-
-/// So many bytes of a worker's lines are kept for the case that it is lost.
-const MAX_TOLD: usize = 16 << 20;
-
 /// What a worker waits for.
 #[derive(Debug, Clone)]
 pub(crate) enum Waiting {
@@ -70,14 +54,6 @@ pub(crate) enum Waiting {
     ServerCall(Arc<ServerTask>),
     /// A barrier of the call of this number, which the worker at this position came to.
     Barrier { call: u64, position: usize },
-}
-
-impl ToldRecord {
-    /// All that is known.
-    pub(crate) fn into_lines(self) -> Vec<Recorded> {
-        // A process tells its record from the start over each connection: the longer has it all.
-        if self.lines.len() < self.before.len() { self.before } else { self.lines }
-    }
 }
 
 impl Conn {
@@ -92,7 +68,7 @@ impl Conn {
     ) -> Self {
         let in_flight = workers.iter().map(|_| AtomicU32::new(0)).collect();
         let (told, waits) = (Mutex::new(0), Mutex::default());
-        let told_records = Mutex::new(vec![ToldRecord::default(); workers.len()]);
+        let told_records = Mutex::new(Told::new(workers.len()));
         let kicked = AtomicBool::new(false);
         let (announced, quitting) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
@@ -167,33 +143,6 @@ impl Conn {
         }
     }
 
-    /// The worker at `slot` is told to drop its record.
-    pub(crate) fn handle_reset(&self, slot: u32) {
-        if let Some(record) = lock(&self.told_records).get_mut(slot as usize) {
-            record.resets = record.resets.wrapping_add(1);
-            (record.lines, record.before, record.bytes) = (Vec::new(), Vec::new(), 0);
-        }
-    }
-
-    /// A worker tells what it has recorded; `max` lines are kept.
-    pub(crate) fn handle_record(&self, told: Record, max: usize) {
-        if let Some(record) = lock(&self.told_records).get_mut(told.worker as usize)
-            && record.resets == told.resets
-        {
-            record.id = told.record;
-            for line in told.lines {
-                record.bytes += line.size();
-                if record.lines.len() >= max || record.bytes > MAX_TOLD {
-                    break;
-                }
-                record.lines.push(line);
-            }
-            if record.lines.len() >= record.before.len() {
-                record.before = Vec::new();
-            }
-        }
-    }
-
     /// Notes what a worker waits for; `false` if it is one thing too many, or has a number that is
     /// taken.
     pub(crate) fn wait(&self, number: u64, what: Waiting, max: usize) -> bool {
@@ -208,30 +157,5 @@ impl Conn {
     /// How many calls the worker at `slot` has not answered yet.
     pub(crate) fn in_flight(&self, slot: u32) -> usize {
         self.in_flight.get(slot as usize).map_or(0, |count| count.load(Ordering::Relaxed) as usize)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::Limits;
-    use crate::record::Recorder;
-
-    fn lines(count: usize) -> Vec<Recorded> {
-        let recorder = Recorder::new(&Limits::default());
-        (0..count).for_each(|line| recorder.add(line.to_string()));
-        recorder.take_news(1 << 20).map(|(_, _, lines)| lines).unwrap_or_default()
-    }
-
-    #[test]
-    fn what_was_told_before_counts_until_as_much_has_been_told_again() {
-        let told = |before: usize, again: usize| {
-            let (before, lines) = (lines(before), lines(again));
-            ToldRecord { before, lines, ..ToldRecord::default() }.into_lines().len()
-        };
-        // Lost again before it had told anything, or all of it.
-        assert_eq!(told(3, 0), 3);
-        assert_eq!(told(3, 2), 3);
-        assert_eq!(told(3, 4), 4);
     }
 }

@@ -14,6 +14,7 @@ use super::calls::CallTable;
 use super::conn::Conn;
 use super::frequency::Frequency;
 use super::in_flight::InFlight;
+use super::kept::KeptBytes;
 use super::left::Left;
 use super::logs::Asked;
 use super::maps::Maps;
@@ -24,6 +25,7 @@ use super::{FleetEvent, Running, WorkerStatus};
 use crate::__private::Invoked;
 use crate::engine::Limits;
 use crate::executor::Executor;
+use crate::gathered::RecordBounds;
 use crate::id::{WorkerId, WorkerInfo};
 use crate::sync::lock;
 use crate::system;
@@ -58,6 +60,8 @@ pub(crate) struct Core {
     pub(super) calls: Mutex<CallTable>,
     /// What workers that are gone had told of their records.
     pub(super) left: Mutex<Left>,
+    /// What is kept of that, and of what others have told.
+    pub(super) kept: KeptBytes,
     pub(super) events: broadcast::Sender<FleetEvent>,
     pub(super) count: watch::Sender<usize>,
     pub(crate) frequency: Arc<Frequency>,
@@ -98,17 +102,19 @@ impl Core {
         let frequency = Arc::new(Frequency::default());
         let names = Arc::new(MethodNames::new(&contract.methods));
         let earlier = Arc::new(Notify::new());
+        let records = RecordBounds::new(&limits);
         let core = Arc::new(Self {
             executor: Executor::new(runtime, limits.max_threads),
             dispatch_server,
             limits,
             contract,
-            calls: Mutex::new(CallTable::new(names.clone(), frequency.clone())),
+            calls: Mutex::new(CallTable::new(names.clone(), frequency.clone(), records)),
             frequency,
             maps: Maps::default(),
             names,
             roster: Mutex::default(),
             left: Mutex::default(),
+            kept: KeptBytes::default(),
             events: broadcast::Sender::new(EVENTS),
             count: watch::Sender::new(0),
             earlier: earlier.clone(),
@@ -151,6 +157,11 @@ impl Core {
         for conn in self.conns() {
             conn.outbox.close();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.bytes()
     }
 
     #[cfg(test)]

@@ -13,6 +13,7 @@ use super::meeting::Meetings;
 use super::request::{Payload, Request};
 use super::roster::Audience;
 use crate::error::CallError;
+use crate::gathered::{Gathered, RecordBounds};
 use crate::proto::gather::{Gather, RawOutcome};
 use crate::sync::lock;
 use crate::trace::Traced;
@@ -50,6 +51,10 @@ pub(super) struct Answers {
     pub(super) each: bool,
     /// Why the call is over for a worker, by position, where it gave no value.
     pub(super) failed: HashMap<usize, String>,
+    /// What has come of records, by position, where more follows.
+    pub(super) parts: HashMap<usize, Gathered>,
+    /// How many bytes of records have come.
+    gathered: usize,
 }
 
 impl InFlight {
@@ -70,6 +75,8 @@ impl InFlight {
             waker: None,
             each: false,
             failed: HashMap::new(),
+            parts: HashMap::new(),
+            gathered: 0,
         };
         Self {
             id,
@@ -166,6 +173,24 @@ impl InFlight {
                 None
             }
         }
+    }
+
+    /// A part of a record has come.
+    pub(super) fn handle_part(&self, position: usize, part: &[u8], bounds: RecordBounds) {
+        let mut answers = lock(&self.answers);
+        if answers.gather.is_open(position) {
+            let all = answers.gathered;
+            let record = answers.parts.entry(position).or_insert_with(|| Gathered::new(bounds));
+            let added = record.push(part, all);
+            answers.gathered += added;
+        }
+    }
+
+    /// The last part of a record, put behind those that came before.
+    pub(super) fn gathered(&self, position: usize, last: Bytes, bounds: RecordBounds) -> Bytes {
+        self.handle_part(position, &last, bounds);
+        let record = lock(&self.answers).parts.remove(&position);
+        record.map_or(last, Gathered::into_answer)
     }
 
     /// The barriers of this call, when the first worker comes to one: those for whom the call is

@@ -2,88 +2,88 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::conn::Conn;
 use super::core::Core;
+use super::kept::{Bounds, KeptRecord};
 use super::roster::Audience;
 use crate::id::WorkerId;
-use crate::record::{Recorded, ResultLine, WorkerRecord};
+use crate::metrics::MeasuredMetric;
+use crate::record::{ResultLine, WorkerRecord};
 use crate::sync::lock;
+use crate::wire::{MeasuredNews, Record};
 
-/// By worker, and how many lines that is in all: to count them would take a pass over everybody who is
-/// gone, for each who goes.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    lines: usize,
-    records: BTreeMap<WorkerId, Vec<LeftRecord>>,
-}
+/// By worker.
+pub(super) type Left = BTreeMap<WorkerId, Vec<LeftRecord>>;
 
 #[derive(Debug)]
-struct LeftRecord {
+pub(super) struct LeftRecord {
     /// Of which process it was.
     incarnation: u64,
-    /// Which record it is of.
-    record: u64,
-    lines: Vec<Recorded>,
+    kept: KeptRecord,
 }
 
-impl Left {
-    fn push(&mut self, id: &WorkerId, record: LeftRecord) {
-        self.lines += record.lines.len();
-        self.records.entry(id.clone()).or_default().push(record);
-    }
-
-    /// Takes out what a worker had told when it was of the process `incarnation`.
-    fn take(&mut self, id: &WorkerId, incarnation: u64) -> Vec<LeftRecord> {
-        let Some(records) = self.records.get_mut(id) else { return Vec::new() };
-        let taken = records.extract_if(.., |left| left.incarnation == incarnation);
-        let taken: Vec<_> = taken.collect();
-        if records.is_empty() {
-            self.records.remove(id);
-        }
-        self.lines -= taken.iter().map(|left| left.lines.len()).sum::<usize>();
-        taken
-    }
-
-    fn remove(&mut self, id: &WorkerId) {
-        let removed = self.records.remove(id).unwrap_or_default();
-        self.lines -= removed.iter().map(|left| left.lines.len()).sum::<usize>();
-    }
+/// What a worker that is gone had measured.
+#[derive(Debug, Clone)]
+pub(crate) struct MeasuredOfLost {
+    pub(crate) worker: WorkerId,
+    /// Of which record it is.
+    pub(crate) record: u64,
+    pub(crate) measured: Vec<MeasuredMetric>,
 }
 
 impl Core {
+    fn bounds(&self) -> Bounds<'_> {
+        Bounds { limits: &self.limits, all: &self.kept }
+    }
+
+    /// A worker tells lines that it has recorded.
+    pub(super) fn handle_record(&self, conn: &Conn, told: Record) {
+        lock(&conn.told_records).handle_record(told, self.bounds());
+    }
+
+    /// A worker tells what it has measured.
+    pub(super) fn handle_measured(&self, conn: &Conn, told: &MeasuredNews, metrics: &Bytes) {
+        lock(&conn.told_records).handle_measured(told, metrics, self.bounds());
+    }
+
     /// What workers that are gone had recorded, as far as they had told.
     pub(crate) fn results_of_lost(&self) -> Vec<ResultLine> {
-        let left = lock(&self.left);
-        let lines = left.records.iter().flat_map(|(id, left)| {
-            let lines = left.iter().flat_map(|left| left.lines.iter().cloned());
-            lines.map(|line| line.into_line(id.clone()))
-        });
-        lines.collect()
+        let records = self.records_of_lost().into_iter();
+        records.flat_map(|(_, record)| record.lines.into_iter().chain(record.notice)).collect()
     }
 
     /// The same, each record on its own.
     pub(crate) fn records_of_lost(&self) -> Vec<(WorkerId, WorkerRecord)> {
         let left = lock(&self.left);
-        let records = left.records.iter();
-        let records = records.flat_map(|(id, left)| left.iter().map(move |left| (id, left)));
-        let record = |(id, left): (&WorkerId, &LeftRecord)| {
-            let lines = left.lines.iter().map(|line| line.clone().into_line(id.clone()));
-            (id.clone(), WorkerRecord::new(left.record, lines.collect(), 0))
+        let records = left.iter().flat_map(|(id, left)| left.iter().map(move |left| (id, left)));
+        records.map(|(id, left)| (id.clone(), left.kept.to_record(id))).collect()
+    }
+
+    /// What workers that are gone had measured, as far as they had told.
+    pub(crate) fn measured_of_lost(&self) -> Vec<MeasuredOfLost> {
+        let left = lock(&self.left);
+        let records = left.iter().flat_map(|(id, left)| left.iter().map(move |left| (id, left)));
+        let of = |(id, left): (&WorkerId, &LeftRecord)| MeasuredOfLost {
+            worker: id.clone(),
+            record: left.kept.id,
+            measured: left.kept.measured(),
         };
-        records.map(record).collect()
+        records.map(of).filter(|lost| !lost.measured.is_empty()).collect()
     }
 
     /// Keeps what the workers of a connection that has ended had told of their records.
     pub(super) fn keep_records(&self, conn: &Conn) {
-        let told = std::mem::take(&mut *lock(&conn.told_records));
+        let told = lock(&conn.told_records).take();
         let mut left = lock(&self.left);
-        for (id, record) in conn.workers.iter().zip(told) {
-            // As many lines of all that are gone as one worker may have.
-            let room = self.limits.max_results.saturating_sub(left.lines);
-            let (incarnation, of) = (conn.incarnation, record.id);
-            let lines: Vec<_> = record.into_lines().into_iter().take(room).collect();
-            if !lines.is_empty() {
-                left.push(id, LeftRecord { incarnation, record: of, lines });
+        for (id, kept) in conn.workers.iter().zip(told) {
+            let Some(kept) = kept else { continue };
+            if kept.is_empty() {
+                self.kept.release(kept.bytes());
+            } else {
+                let record = LeftRecord { incarnation: conn.incarnation, kept: *kept };
+                left.entry(id.clone()).or_default().push(record);
             }
         }
     }
@@ -94,11 +94,20 @@ impl Core {
     pub(super) fn hand_records_back(&self, conn: &Conn) {
         let mut left = lock(&self.left);
         let mut told = lock(&conn.told_records);
-        // Nothing is told any more where the connection has ended meanwhile: it stays where it is.
-        for (id, record) in conn.workers.iter().zip(told.iter_mut()) {
-            for left in left.take(id, conn.incarnation) {
-                record.id = left.record;
-                record.before.extend(left.lines);
+        if !told.is_open() {
+            // Nothing is told any more where the connection has ended meanwhile: it stays where it is.
+            return;
+        }
+        for (slot, id) in conn.workers.iter().enumerate() {
+            let Some(records) = left.get_mut(id) else { continue };
+            let own = records.extract_if(.., |left| left.incarnation == conn.incarnation);
+            for record in own.collect::<Vec<_>>() {
+                if let Some(gone) = told.hand_back(slot, record.kept) {
+                    self.kept.release(gone.bytes());
+                }
+            }
+            if records.is_empty() {
+                left.remove(id);
             }
         }
     }
@@ -106,15 +115,16 @@ impl Core {
     /// The records of these workers are dropped.
     pub(super) fn handle_reset(&self, audience: &Audience) {
         for member in audience.members() {
-            member.conn.handle_reset(member.slot);
+            lock(&member.conn.told_records).handle_reset(member.slot, &self.kept);
         }
         let mut left = lock(&self.left);
-        if audience.is_everybody() {
-            *left = Left::default();
+        let gone: Vec<LeftRecord> = if audience.is_everybody() {
+            std::mem::take(&mut *left).into_values().flatten().collect()
         } else {
-            for member in audience.members() {
-                left.remove(member.info.id());
-            }
-        }
+            let members = audience.members().iter();
+            members.filter_map(|member| left.remove(member.info.id())).flatten().collect()
+        };
+        drop(left);
+        gone.iter().for_each(|record| self.kept.release(record.kept.bytes()));
     }
 }

@@ -11,7 +11,8 @@ mod frequency;
 mod hot;
 mod in_flight;
 mod join;
-mod left;
+mod kept;
+pub(crate) mod left;
 mod logs;
 pub(crate) mod maps;
 mod meeting;
@@ -157,6 +158,11 @@ impl<W: DistributedWorker> Fleet<W> {
     {
         let core = self.core.clone();
         async move { Ok(serve::admit(core, stream, &peer).await?.serve().await) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.core.kept_bytes()
     }
 
     /// The broadcaster over whoever is there now. It does not keep the fleet's connections open.

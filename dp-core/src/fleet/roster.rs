@@ -16,7 +16,7 @@ pub(crate) struct Roster {
     /// Which state of the whole roster this was taken from.
     pub(crate) epoch: u64,
     /// Whether it has everybody who was there.
-    whole: bool,
+    pub(crate) whole: bool,
 }
 
 /// A worker, and the connection and slot by which it is reached.

@@ -309,7 +309,13 @@ async fn read_messages<R: AsyncRead + Unpin>(
             // It has been noted that something came.
             Ok(ClientMessage::Heartbeat) => {}
             Ok(ClientMessage::Record(record)) => {
-                conn.handle_record(record, core.limits.max_results);
+                core.handle_record(conn, record);
+            }
+            Ok(ClientMessage::Part(part, bytes)) => {
+                core.with_calls(|calls, _| calls.handle_part(conn, &part, &bytes));
+            }
+            Ok(ClientMessage::Measured(told, metrics)) => {
+                core.handle_measured(conn, &told, &metrics);
             }
             Ok(ClientMessage::Withdraw(withdraw)) => core.handle_withdraw(conn, withdraw.wait),
             Ok(ClientMessage::Trace(trace)) => traced = Some(trace),

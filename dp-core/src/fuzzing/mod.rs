@@ -52,6 +52,8 @@ pub fn client_message(frame: &[u8]) {
         ClientMessage::Arrive(arrive) => vec![arrive.to_frame()],
         ClientMessage::Withdraw(withdraw) => vec![withdraw.to_frame()],
         ClientMessage::Record(record) => vec![record.to_frame()],
+        ClientMessage::Measured(head, metrics) => head.to_frame(metrics.clone()).into(),
+        ClientMessage::Part(head, part) => head.to_frame(part.clone()).into(),
         ClientMessage::Heartbeat => vec![ClientMessage::heartbeat()],
         ClientMessage::Logs(logs) => vec![logs.to_frame()],
         ClientMessage::Trace(trace) => vec![trace.to_server()],

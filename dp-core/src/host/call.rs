@@ -37,6 +37,8 @@ pub(super) struct Waiting {
     pub(super) arguments: Bytes,
     /// The worker as the call meant it: where it stood in the caller's roster.
     pub(super) info: WorkerInfo,
+    /// The worker's record in which the call came.
+    pub(super) record: u64,
 }
 
 impl Call {

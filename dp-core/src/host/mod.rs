@@ -4,6 +4,7 @@ mod call;
 #[cfg(test)]
 mod hot;
 mod invocation;
+mod recorded;
 mod serve;
 mod slot;
 mod task;
@@ -33,6 +34,7 @@ use crate::worker::{Contract, DistributedWorker};
 use bytes::Bytes;
 use call::{Call, Held};
 pub use invocation::{Invocation, Invoked};
+use recorded::{Place, Recorded, Wanted};
 pub use serve::HostError;
 use slot::{Pace, Slot};
 use task::Ended;
@@ -306,12 +308,13 @@ impl<W: DistributedWorker> Shared<W> {
                     slot.recorder.handle_stored(record, count);
                 }
                 _ => {
-                    self.executor.push(Arc::new(Recorded {
-                        slot: slot.clone(),
-                        link: link.clone(),
-                        call: head.call,
-                        metrics: head.method == system::METRICS,
-                    }));
+                    let what = match head.method {
+                        system::METRICS => Wanted::Metrics,
+                        _ if arguments.is_empty() => Wanted::Record,
+                        _ => Wanted::Parts(Place::default()),
+                    };
+                    let (host, slot, link) = (self.clone(), slot.clone(), link.clone());
+                    self.executor.push(Arc::new(Recorded::new(host, slot, link, head.call, what)));
                     continue;
                 }
             }
@@ -439,24 +442,5 @@ impl<W: DistributedWorker> Job for Batch<W> {
         if claimed < self.slots.len() {
             self.host.executor.push(self.clone());
         }
-    }
-}
-
-/// Gives what a worker has recorded, without waiting for the worker.
-struct Recorded<W: DistributedWorker> {
-    slot: Arc<Slot<W>>,
-    link: Arc<Uplink>,
-    call: u64,
-    metrics: bool,
-}
-
-impl<W: DistributedWorker> Job for Recorded<W> {
-    fn run(self: Arc<Self>) {
-        let reply = match self.metrics {
-            true => crate::__private::reply(self.slot.recorder.measured()),
-            false => crate::__private::reply(self.slot.recorder.lines()),
-        };
-        let result = reply.map(|reply| reply.0).map_err(|failure| failure.0);
-        task::send_reply(&self.link, self.call, self.slot.index, 0, result, true);
     }
 }

@@ -17,7 +17,7 @@ use crate::executor::STALL;
 use crate::id::WorkerInfo;
 use crate::record::Recorder;
 use crate::sync::lock;
-use crate::wire::Record;
+use crate::wire::{MeasuredNews, Record};
 use crate::worker::DistributedWorker;
 
 /// A worker's place in its host.
@@ -93,10 +93,21 @@ impl<W: DistributedWorker> Slot<W> {
         }
         while let Some((record, resets, lines)) = self.recorder.take_news(link.peer_max_message()) {
             let record = Record { worker: self.index as u32, resets, record, lines };
-            let frame = record.to_frame();
-            // One line that the server would not take: its gathering will say so.
-            if frame.len() <= link.peer_max_message() {
-                link.push([frame]);
+            link.push([record.to_frame()]);
+        }
+    }
+
+    /// Tells the server what was measured, if that has changed since it was last told.
+    pub(super) fn tell_measured(&self, link: &Uplink) {
+        if link.is_closed() {
+            return;
+        }
+        if let Some((record, resets, metrics)) = self.recorder.take_measured() {
+            let parts =
+                MeasuredNews { worker: self.index as u32, resets, record }.to_frame(metrics);
+            // What the server would not take, its gathering will say.
+            if parts.iter().map(Bytes::len).sum::<usize>() <= link.peer_max_message() {
+                link.push(parts);
             }
         }
     }
@@ -108,7 +119,8 @@ impl<W: DistributedWorker> Slot<W> {
             return false;
         }
         let (call, info) = (call.clone(), queue.info.clone());
-        queue.waiting.push_back(Waiting { call, arguments, info });
+        let record = self.recorder.current();
+        queue.waiting.push_back(Waiting { call, arguments, info, record });
         true
     }
 

@@ -1,7 +1,7 @@
 //! One call on one worker, from its start to its reply.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use tokio::time::Instant;
@@ -16,11 +16,12 @@ use super::invocation::{Access, Invocation, Invoked};
 use super::slot::Slot;
 use super::uplink::{Uplink, WorkerLink};
 use crate::codec::Encoded;
-use crate::context::{CancelSignal, Context};
+use crate::context::Context;
 use crate::error::panic_text;
 use crate::executor::{Job, Turn};
 use crate::id::WorkerInfo;
 use crate::logs;
+use crate::scope::{CancelSignal, Scope};
 use crate::sync::lock;
 use crate::system;
 use crate::trace::{Parent, Traced};
@@ -57,11 +58,11 @@ pub(super) struct Task<W: DistributedWorker> {
     slot: Arc<Slot<W>>,
     call: Arc<Call>,
     info: WorkerInfo,
+    /// The worker's record in which the call came.
+    record: u64,
     started: Instant,
     turn: Turn,
     ended: AtomicU8,
-    /// It listened for its cancellation when that came: it sees to its own end.
-    left_alone: AtomicBool,
     stage: Mutex<Stage>,
     cancel: Arc<CancelSignal>,
 }
@@ -80,7 +81,7 @@ impl<W: DistributedWorker> Task<W> {
     pub(super) fn new(
         host: &Arc<Shared<W>>,
         slot: &Arc<Slot<W>>,
-        Waiting { call, arguments, info }: Waiting,
+        Waiting { call, arguments, info, record }: Waiting,
         now: Instant,
         spare: Option<Arc<Self>>,
     ) -> Arc<Self> {
@@ -89,9 +90,9 @@ impl<W: DistributedWorker> Task<W> {
         {
             // It is of the same host: the threads of a batch would contend for the count of its handles.
             place.slot = slot.clone();
-            (place.call, place.info, place.started) = (call, info, now);
+            (place.call, place.info, place.record, place.started) = (call, info, record, now);
             (place.turn, place.stage) = (Turn::queued(), Mutex::new(Stage::Waiting(arguments)));
-            (*place.ended.get_mut(), *place.left_alone.get_mut()) = (0, false);
+            *place.ended.get_mut() = 0;
             let used = |cancel: &mut CancelSignal| cancel.is_cancelled() || cancel.has_listeners();
             if Arc::get_mut(&mut place.cancel).is_none_or(used) {
                 place.cancel = Arc::default();
@@ -103,10 +104,10 @@ impl<W: DistributedWorker> Task<W> {
             slot: slot.clone(),
             call,
             info,
+            record,
             started: now,
             turn: Turn::queued(),
             ended: AtomicU8::new(0),
-            left_alone: AtomicBool::new(false),
             stage: Mutex::new(Stage::Waiting(arguments)),
             cancel: Arc::default(),
         })
@@ -128,7 +129,6 @@ impl<W: DistributedWorker> Task<W> {
     pub(super) fn end(self: &Arc<Self>, why: Ended) {
         let first = self.ended.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
-            self.left_alone.store(self.cancel.has_listeners(), Ordering::SeqCst);
             self.cancel.cancel();
             self.wake_up();
         }
@@ -218,8 +218,7 @@ impl<W: DistributedWorker> Task<W> {
             worker: self.slot.index as u32,
             call: self.call.id,
         };
-        let (recorder, cancel) = (self.slot.recorder.clone(), self.cancel.clone());
-        let context = Context::new(self.info.clone(), recorder, cancel, Some(link));
+        let context = Context::new(self.info.clone(), self.scope(), Some(link));
         let invocation = Invocation::new(self.call.method, arguments, context, access);
         // Generated code only makes a future here; what the user wrote runs when it is polled.
         let method = W::dispatch(invocation);
@@ -243,6 +242,10 @@ impl<W: DistributedWorker> Task<W> {
         )
     }
 
+    fn scope(&self) -> Scope {
+        Scope::new(self.slot.recorder.clone(), self.record, self.cancel.clone())
+    }
+
     fn traced(&self) -> Option<Traced> {
         if !Traced::is_wanted() {
             return None;
@@ -251,7 +254,8 @@ impl<W: DistributedWorker> Task<W> {
             let method = self.host.contract.methods.get(usize::from(self.call.method));
             format!("{} on {}", method.map_or("call", |method| method.name), self.info.id())
         };
-        Traced::begin(self.span(), name, Parent::Remote(self.call.from.as_deref().copied()))
+        let from = Parent::Remote(self.call.from.as_deref().copied());
+        logs::within(self.scope(), || Traced::begin(self.span(), name, from))
     }
 
     /// Builds the worker by its constructor. Only where nothing else of this worker runs.
@@ -292,10 +296,7 @@ impl<W: DistributedWorker> Task<W> {
     /// Whether the call has ended, and the method does not see to its own end.
     fn given_up(&self) -> Option<Ended> {
         let why = Ended::load(&self.ended)?;
-        if self.cancel.has_listeners() {
-            self.left_alone.store(true, Ordering::SeqCst);
-        }
-        (!self.left_alone.load(Ordering::SeqCst)).then_some(why)
+        self.cancel.is_given_up().then_some(why)
     }
 
     /// Drops the method, and with it its hold on the worker. What the user's values do when they
@@ -321,7 +322,7 @@ impl<W: DistributedWorker> Task<W> {
         if *timed {
             let name = self.host.contract.methods.get(usize::from(*method));
             let name = name.map_or_else(|| system::name(*method), |method| method.name);
-            self.slot.recorder.add_time(name, elapsed);
+            self.slot.recorder.add_time(self.record, name, elapsed);
         }
         // Ahead of the answer: who has the answer has what was recorded until then.
         self.slot.tell_news(link);

@@ -26,6 +26,8 @@ pub(super) mod from_client {
     pub(super) const HEARTBEAT: u8 = 0x07;
     pub(in super::super) const LOGS: u8 = 0x08;
     pub(in super::super) const TRACE: u8 = 0x09;
+    pub(super) const MEASURED: u8 = 0x0a;
+    pub(super) const PART: u8 = 0x0b;
 }
 
 /// Kinds of frames, server to client.
@@ -226,6 +228,23 @@ pub(crate) struct Record {
     pub(crate) lines: Vec<Recorded>,
 }
 
+/// What stands before a part of a worker's answer, of which the rest follows in others and the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) call: u64,
+    pub(crate) worker: u32,
+}
+
+/// What stands before all that a worker has measured, encoded as the answer to a gathering is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MeasuredNews {
+    pub(crate) worker: u32,
+    /// As in [`Record`].
+    pub(crate) resets: u32,
+    /// The record that it is a part of.
+    pub(crate) record: u64,
+}
+
 /// What stands before the encoded value of a server call, or its failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerReplyHead {
@@ -271,6 +290,10 @@ pub(crate) enum ClientMessage {
     Arrive(Arrive),
     Withdraw(Withdraw),
     Record(Record),
+    /// The metrics are behind the head.
+    Measured(MeasuredNews, Bytes),
+    /// The part is behind the head.
+    Part(Part, Bytes),
     Heartbeat,
     Logs(Logs),
     Trace(Trace),
@@ -349,6 +372,18 @@ impl Record {
     }
 }
 
+impl Part {
+    pub(crate) fn to_frame(&self, part: impl Into<Encoded>) -> [Bytes; 2] {
+        frame(from_client::PART, |head| encode(self, head), part.into())
+    }
+}
+
+impl MeasuredNews {
+    pub(crate) fn to_frame(&self, metrics: impl Into<Encoded>) -> [Bytes; 2] {
+        frame(from_client::MEASURED, |head| encode(self, head), metrics.into())
+    }
+}
+
 impl ServerReplyHead {
     pub(crate) fn to_frame(&self, value: impl Into<Encoded>) -> [Bytes; 2] {
         frame(from_server::SERVER_REPLY, |head| encode(self, head), value.into())
@@ -384,6 +419,14 @@ impl ClientMessage {
             from_client::RECORD => {
                 few("record", count::<(u32, u32, u64)>("record", &body)?)?;
                 decode("record", body).map(Self::Record)
+            }
+            from_client::MEASURED => {
+                let (head, metrics) = decode_head("metrics", body)?;
+                Ok(Self::Measured(head, metrics))
+            }
+            from_client::PART => {
+                let (head, part) = decode_head("part", body)?;
+                Ok(Self::Part(head, part))
             }
             from_client::HEARTBEAT => Ok(Self::Heartbeat),
             from_client::TRACE => decode("trace", body).map(Self::Trace),

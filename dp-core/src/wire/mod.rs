@@ -13,9 +13,9 @@ pub(crate) use frame::TokenPreamble;
 pub(crate) use frame::{Preamble, PreambleError, is_tls};
 pub(crate) use logs::{ForwardLogs, LoggedLine, Logs};
 pub(crate) use message::{
-    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MethodPrint, MissingWorker, Record,
-    Refused, Release, ServerCallHead, ServerMessage, ServerReplyHead, Targets, Verdict, Welcome,
-    WireError, Withdraw,
+    Arrive, CallHead, Cancel, ClientMessage, Failure, Hello, MeasuredNews, MethodPrint,
+    MissingWorker, Part, Record, Refused, Release, ServerCallHead, ServerMessage, ServerReplyHead,
+    Targets, Verdict, Welcome, WireError, Withdraw,
 };
 pub(crate) use reply::Reply;
 pub(crate) use trace::Trace;

@@ -2,6 +2,8 @@
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub)]
 
 mod api;
+mod kept;
 mod memory;
+mod outlived;
 mod tcp;
 mod values;
