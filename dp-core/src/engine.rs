@@ -7,8 +7,9 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
-use crate::{Broadcast, DistributedWorker, Group, WorkerId};
+use crate::{Broadcast, DistributedWorker, Group, Metric, WorkerId};
 
+pub use crate::buckets::Buckets;
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
     FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, MapStatus, Peer, Running, ServeError,
@@ -67,6 +68,11 @@ pub fn records_of_lost<W: DistributedWorker>(group: &Group<W>) -> Vec<(WorkerId,
 /// record is another one by now takes no notice.
 pub fn acknowledge<W: DistributedWorker>(group: &Group<W>, stored: &[(u64, u64)]) -> Broadcast<()> {
     group.acknowledge(stored)
+}
+
+/// How many durations of each length a metric has.
+pub fn buckets(metric: &Metric) -> &Buckets {
+    metric.counts()
 }
 
 /// The same as [`io`]; in a simulation, which has one thread, that of the simulation.

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::codec::Encoded;
-use crate::error::CallError;
+use crate::error::{CallError, Decoded};
 use crate::fleet::FleetRef;
 use crate::fleet::calls::DetachedFailure;
 use crate::fleet::maps::MapCount;
@@ -20,8 +20,8 @@ use crate::fleet::roster::{Audience, Roster};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::json::JsonCallError;
 use crate::map::Map;
-use crate::metrics::{MeasuredMetric, Metric, merge};
-use crate::outcome::{DecodeAnswer, decode_answer, fold};
+use crate::metrics::{Merging, Metric, WorkerMetrics};
+use crate::outcome::{DecodeAnswer, Outcome, decode_answer, fold};
 use crate::record::{ResultLine, WorkerRecord};
 use crate::worker::{DistributedWorker, RemoteWorker};
 use crate::{Broadcast, BroadcastError, Call, FrequencyError, MasterWorker, codec, system};
@@ -306,8 +306,8 @@ impl<W: DistributedWorker> Group<W> {
     /// When a worker's metrics could not be had; [`gather_metrics`](Self::gather_metrics) merges
     /// those of the others.
     pub async fn metrics(&self) -> Result<Vec<Metric>, BroadcastError> {
-        let measured = self.system(system::METRICS).await?.into_values();
-        Ok(merge(measured, self.0.fleet.limits.max_metrics))
+        let (metrics, failures, outcomes) = self.measured(None).await;
+        if failures.is_empty() { Ok(metrics) } else { Err(BroadcastError::new(outcomes)) }
     }
 
     /// Gathers what the workers have measured, merged over those that answered within `timeout`;
@@ -316,15 +316,48 @@ impl<W: DistributedWorker> Group<W> {
         &self,
         timeout: Duration,
     ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
-        let (mut measured, mut failures) = (Vec::new(), Vec::new());
-        let broadcast = self.system::<Vec<MeasuredMetric>>(system::METRICS);
-        for outcome in broadcast.timeout(timeout).outcomes().await {
-            match outcome.result {
-                Ok(metrics) => measured.push(metrics),
-                Err(error) => failures.push((outcome.worker, error)),
-            }
+        let (metrics, failures, _) = self.measured(Some(timeout)).await;
+        (metrics, failures)
+    }
+
+    /// What the workers have measured, who did not answer, and all answers.
+    async fn measured(
+        &self,
+        timeout: Option<Duration>,
+    ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>, Vec<Outcome<Bytes>>) {
+        let mut call = self.system_call(system::METRICS);
+        call.request_mut().payload = Payload::Same(MethodCall {
+            method: system::METRICS,
+            arguments: codec::encoded(system::WITH_AGES)
+                .map_err(|reason| CallError::NotSent { reason }),
+            timeout: None,
+        });
+        call.request_mut().timeout = timeout;
+        // Ages count from when an answer comes: so that is noted first, and the rest is done later.
+        let stamp: DecodeAnswer<_> = |_, answer| Ok((Instant::now(), answer));
+        let mut stream = Broadcast::new(call, Some(stamp)).stream();
+        let (mut came, mut merging) = (Vec::new(), Merging::new());
+        while let Some(outcome) = stream.next().await {
+            came.push(outcome);
         }
-        (merge(measured, self.0.fleet.limits.max_metrics), failures)
+        came.sort_by_key(|outcome| outcome.worker.index());
+        let (mut failures, mut outcomes) = (Vec::new(), Vec::new());
+        for Outcome { worker, elapsed, result } in came {
+            let result = result.and_then(|(at, answer)| {
+                let decoded = WorkerMetrics::decode(answer.clone(), self.0.fleet.limits.max_metrics);
+                let decoded = decoded.map_err(|message| {
+                    let message = format!("its metrics: {message}");
+                    CallError::Decode { what: Decoded::Answer, message }
+                })?;
+                merging.add(at, decoded);
+                Ok(answer)
+            });
+            if let Err(error) = &result {
+                failures.push((worker.clone(), error.clone()));
+            }
+            outcomes.push(Outcome { worker, elapsed, result });
+        }
+        (merging.finish(), failures, outcomes)
     }
 
     /// Flushes the recorded results, and metrics, of every worker.

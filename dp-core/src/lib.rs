@@ -62,6 +62,7 @@ extern crate self as dp_core;
 pub mod __private;
 mod barrier;
 mod broadcast;
+mod buckets;
 mod call;
 #[cfg(test)]
 mod chaos;

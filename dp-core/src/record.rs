@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CallError;
 use crate::id::{WorkerId, WorkerInfo};
 use crate::limits::Limits;
-use crate::metrics::{Measured, MeasuredMetric};
+use crate::metrics::{Ages, Measured, MeasuredMetric};
 use crate::outcome::decode_answer;
 use crate::sync::lock;
 
@@ -167,13 +167,16 @@ impl Recorder {
 
     /// Adds a duration, which ends now, to a metric.
     pub(crate) fn measure(&self, metric: &str, duration: Duration) {
-        if !lock(&self.measured).add(metric, duration) {
-            self.add(format!("too many metrics (max_metrics): `{metric}` and others are dropped"));
+        let added = lock(&self.measured).add(metric, duration);
+        if let Err(dropped) = added {
+            self.add(dropped);
         }
     }
 
-    pub(crate) fn measured(&self) -> Vec<MeasuredMetric> {
-        lock(&self.measured).to_wire()
+    /// What was measured, and how long ago.
+    pub(crate) fn measured(&self) -> (Vec<MeasuredMetric>, Vec<Ages>) {
+        let measured = lock(&self.measured);
+        (measured.to_wire(), measured.ages())
     }
 
     /// The record's id, how many of its lines, from the first on, a server has stored for good, and

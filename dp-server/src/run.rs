@@ -137,7 +137,7 @@ pub(crate) async fn execute<W: DistributedWorker>(
     // A task of its own, so that neither a panic nor a schedule that blocks its thread takes the
     // console along. It is aborted when this future is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn_on(traced(run, entry.number()), &server.runtime);
+    tasks.spawn_on(entry.under_way(traced(run, entry.number())), &server.runtime);
     let ended = tokio::select! {
         biased;
         ended = tasks.join_next() => Some(ended),

@@ -206,6 +206,7 @@ impl Core {
                 version: member.conn.version.clone(),
                 running: None,
                 waiting: 0,
+                postponed: None,
             })
             .collect();
         for call in &calls {
@@ -217,12 +218,15 @@ impl Core {
                     continue;
                 }
                 let method = call.method(position);
-                if worker.running.is_some() {
+                if !call.is_sent(position) {
+                    let name = || self.names.name(method).to_owned();
+                    worker.postponed.get_or_insert_with(name);
+                } else if worker.running.is_some() {
                     // What is answered at once waits behind nothing.
                     worker.waiting += usize::from(!system::is_at_once(method));
                 } else {
                     let method = self.names.name(method).to_owned();
-                    worker.running = Some(Running { method, since: call.started.elapsed() });
+                    worker.running = Some(Running { method, since: call.since(position) });
                 }
             }
         }

@@ -16,7 +16,6 @@ use super::roster::{Audience, Member, Part};
 use crate::CallError;
 use crate::link::{CallFrame, CallTargets};
 use crate::logs;
-use crate::proto::barrier::at_turn;
 use crate::system;
 use crate::trace::{Parent, Traced};
 use crate::wire::{CallHead, Cancel, Targets, Trace};
@@ -89,10 +88,9 @@ impl Core {
     /// Sends to one worker after another, in worker order, at the frequency of this moment.
     fn send_one_by_one(self: &Arc<Self>, call: &Arc<InFlight>, request: &Request) {
         let (core, call, request) = (Arc::downgrade(self), call.clone(), request.clone());
-        let (start, period) = (call.started, self.frequency.period());
         crate::engine::io_runtime().spawn(async move {
             for position in 0..call.audience.len() {
-                sleep_until(at_turn(start, period, position)).await;
+                sleep_until(call.turn(position)).await;
                 let Some(core) = core.upgrade() else { return };
                 core.send_in_turn(&call, &request, position);
             }
@@ -100,8 +98,7 @@ impl Core {
     }
 
     fn send_in_turn(&self, call: &InFlight, request: &Request, position: usize) {
-        call.handle_turn(position);
-        if call.is_open(position) {
+        if call.handle_turn(position) {
             self.send_member(call, request, position);
         } else {
             // Given up before its turn: the worker never hears of it.

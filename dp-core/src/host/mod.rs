@@ -310,7 +310,13 @@ impl<W: DistributedWorker> Shared<W> {
                         slot: slot.clone(),
                         link: link.clone(),
                         call: head.call,
-                        metrics: head.method == system::METRICS,
+                        what: match head.method {
+                            system::METRICS if arguments[..] == [system::WITH_AGES] => {
+                                What::MetricsWithAges
+                            }
+                            system::METRICS => What::Metrics,
+                            _ => What::Lines,
+                        },
                     }));
                     continue;
                 }
@@ -447,14 +453,24 @@ struct Recorded<W: DistributedWorker> {
     slot: Arc<Slot<W>>,
     link: Arc<Uplink>,
     call: u64,
-    metrics: bool,
+    what: What,
+}
+
+/// What is given of a record.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Lines,
+    Metrics,
+    MetricsWithAges,
 }
 
 impl<W: DistributedWorker> Job for Recorded<W> {
     fn run(self: Arc<Self>) {
-        let reply = match self.metrics {
-            true => crate::__private::reply(self.slot.recorder.measured()),
-            false => crate::__private::reply(self.slot.recorder.lines()),
+        let recorder = &self.slot.recorder;
+        let reply = match self.what {
+            What::Lines => crate::__private::reply(recorder.lines()),
+            What::Metrics => crate::__private::reply(recorder.measured().0),
+            What::MetricsWithAges => crate::__private::reply(recorder.measured()),
         };
         let result = reply.map(|reply| reply.0).map_err(|failure| failure.0);
         task::send_reply(&self.link, self.call, self.slot.index, 0, result, true);

@@ -179,7 +179,7 @@ async fn metrics_are_a_table_where_that_is_wanted_and_nothing_elsewhere() {
             lines[2..].iter().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             cells[0],
-            ["metric", "count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "rate"]
+            ["metric", "count", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", "rate"]
         );
         assert_eq!(cells[1][..3], ["a\\nb", "2", "7.00"]);
         // Of both workers together: 1 ms to 1 s.
@@ -214,6 +214,7 @@ async fn metrics_are_objects_in_json() {
     near("mean", 0.5005);
     near("p50", 0.5);
     near("p90", 0.9);
+    near("p95", 0.95);
     near("p99", 0.99);
     near("p99.9", 0.999);
     near("max", 1.0);
