@@ -21,6 +21,7 @@ pub use crate::in_process::in_process_over;
 pub use crate::limits::Limits;
 pub use crate::link::{FanLink, FanOut, Transport};
 pub use crate::record::WorkerRecord;
+pub use crate::supervise::{keep_up, keep_up_thread};
 
 /// The context of calls, across programs: for what collects spans.
 ///

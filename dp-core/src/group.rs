@@ -344,7 +344,8 @@ impl<W: DistributedWorker> Group<W> {
         let (mut failures, mut outcomes) = (Vec::new(), Vec::new());
         for Outcome { worker, elapsed, result } in came {
             let result = result.and_then(|(at, answer)| {
-                let decoded = WorkerMetrics::decode(answer.clone(), self.0.fleet.limits.max_metrics);
+                let decoded =
+                    WorkerMetrics::decode(answer.clone(), self.0.fleet.limits.max_metrics);
                 let decoded = decoded.map_err(|message| {
                     let message = format!("its metrics: {message}");
                     CallError::Decode { what: Decoded::Answer, message }

@@ -95,6 +95,7 @@ mod outcome;
 mod proto;
 mod record;
 mod server_call;
+mod supervise;
 mod sync;
 mod system;
 mod trace;

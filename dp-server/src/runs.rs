@@ -80,8 +80,7 @@ impl Runs {
             number = state.begun;
             let since = Instant::now();
             let (under_way, gathering) = (false, false);
-            state.current =
-                Some(Current { number, origin, started, since, under_way, gathering });
+            state.current = Some(Current { number, origin, started, since, under_way, gathering });
         });
         Entry { runs: self.clone(), number, origin }
     }

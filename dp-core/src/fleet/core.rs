@@ -25,6 +25,7 @@ use crate::__private::Invoked;
 use crate::engine::Limits;
 use crate::executor::Executor;
 use crate::id::{WorkerId, WorkerInfo};
+use crate::supervise::keep_up;
 use crate::sync::lock;
 use crate::system;
 use crate::worker::{Contract, Method};
@@ -116,7 +117,9 @@ impl Core {
             refusing: AtomicBool::new(false),
             logs: Asked::default(),
         });
-        crate::engine::io_runtime().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
+        let watched = Arc::downgrade(&core);
+        let watch = move || watch_deadlines(watched.clone(), earlier.clone());
+        crate::engine::io_runtime().spawn(keep_up("the task that ends calls in time", watch));
         core
     }
 

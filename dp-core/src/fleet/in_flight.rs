@@ -162,6 +162,11 @@ impl InFlight {
         lock(&self.answers).gather.is_unsettled(position)
     }
 
+    /// Whether no worker has the call any more, or ever will.
+    pub(super) fn is_settled(&self) -> bool {
+        lock(&self.answers).gather.is_settled()
+    }
+
     /// Every outcome once the last is in; until then `waker` is kept to be woken.
     pub(crate) fn poll_complete(&self, waker: &Waker) -> Option<Vec<RawOutcome>> {
         let mut answers = lock(&self.answers);

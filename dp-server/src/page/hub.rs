@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dp_core::engine::FleetEvent;
+use dp_core::engine::{self, FleetEvent};
 use dp_core::{DistributedWorker, MasterWorker, Metric, WorkerId};
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
@@ -72,8 +72,14 @@ impl Hub {
         let hub = Self { frames, watchers, wake, comings: comings.clone() };
         let (watchers, wake) = (hub.watchers.clone(), hub.wake.clone());
         // Before anybody can join: who does is heard of.
-        let scene = Scene::new(runner, sender, comings);
-        tasks.spawn(async move { scene.play(&watchers, &wake).await });
+        let mut first = Some(runner.fleet.events());
+        let sender = Arc::new(sender);
+        tasks.spawn(engine::keep_up("what the live page shows", move || {
+            let events = first.take().unwrap_or_else(|| runner.fleet.events());
+            let scene = Scene::new(runner.clone(), events, sender.clone(), comings.clone());
+            let (watchers, wake) = (watchers.clone(), wake.clone());
+            async move { scene.play(&watchers, &wake).await }
+        }));
         hub
     }
 
@@ -126,7 +132,7 @@ impl Hub {
 struct Scene<W: DistributedWorker> {
     events: broadcast::Receiver<FleetEvent>,
     runner: Runner<W>,
-    frames: watch::Sender<Frame>,
+    frames: Arc<watch::Sender<Frame>>,
     comings: Arc<Comings>,
     /// Clients that are gone.
     departed: BTreeSet<String>,
@@ -146,9 +152,16 @@ struct Scene<W: DistributedWorker> {
 }
 
 impl<W: DistributedWorker> Scene<W> {
-    fn new(runner: Runner<W>, frames: watch::Sender<Frame>, comings: Arc<Comings>) -> Self {
+    fn new(
+        runner: Runner<W>,
+        events: broadcast::Receiver<FleetEvent>,
+        frames: Arc<watch::Sender<Frame>>,
+        comings: Arc<Comings>,
+    ) -> Self {
+        // Nobody has the frame before the next: everybody is given a whole one.
+        let number = frames.borrow().number + 1;
         Self {
-            events: runner.fleet.events(),
+            events,
             runner,
             frames,
             comings,
@@ -162,12 +175,13 @@ impl<W: DistributedWorker> Scene<W> {
             partial: Value::Null,
             points: Vec::new(),
             fresh: false,
-            number: 0,
+            number,
         }
     }
 
     async fn play(mut self, watchers: &AtomicUsize, wake: &Notify) {
         let mut runs = self.runner.runs.watch();
+        runs.mark_changed();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asking: JoinSet<Answers> = JoinSet::new();
@@ -194,8 +208,11 @@ impl<W: DistributedWorker> Scene<W> {
                     self.turn_page(&runs.borrow_and_update());
                 }
                 Some(answer) = asking.join_next() => {
-                    if let Ok(answers) = answer {
-                        self.measured(answers);
+                    match answer {
+                        Ok(answers) => self.measured(answers),
+                        Err(error) => tracing::error!(
+                            "metrics could not be had for the live page, which is a bug in dp: {error}"
+                        ),
                     }
                 }
                 () = wake.notified() => {}
