@@ -57,7 +57,9 @@ impl<T> Broadcast<T> {
     }
 
     /// Starts worker after worker, in worker order, at the group's frequency: the second one period
-    /// after the first, and so on, by the master's clock. The frequency is that of the start.
+    /// after the first, and so on, by the master's clock. The frequency is that of the start. If it is
+    /// given up, or timed out, before a worker's turn, that worker's outcome is
+    /// [`CallError::NotSent`](crate::CallError::NotSent): the method has not run.
     /// [`detach`](Self::detach)ed, a call whose turn has not come has not been sent:
     /// [`synchro`](crate::Group::synchro) does not wait for it.
     pub fn postpone(mut self) -> Self {

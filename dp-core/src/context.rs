@@ -87,6 +87,9 @@ impl<W> Context<W> {
 
     /// Adds a duration, which ends now, to the metric `metric`. The histograms of all workers are
     /// merged exactly: [`Group::metrics`](crate::Group::metrics), or the table after `/run`.
+    ///
+    /// A name has at most 256 bytes. Durations of longer names, and of more than `max_metrics` names, are
+    /// dropped, which a result line says once.
     pub fn record(&self, metric: impl AsRef<str>, duration: Duration) {
         self.scope.measure(metric.as_ref(), duration);
     }

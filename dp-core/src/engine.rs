@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::{Broadcast, CallError, DistributedWorker, Group, Metric, WorkerId, WorkerInfo};
 
+pub use crate::buckets::Buckets;
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
     FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, MapStatus, Peer, Running, ServeError,
@@ -22,6 +23,7 @@ pub use crate::limits::Limits;
 pub use crate::link::{FanLink, FanOut, Transport};
 pub use crate::record::WorkerRecord;
 pub use crate::stored::{StoredLines, Unstored};
+pub use crate::supervise::{keep_up, keep_up_thread};
 
 /// The context of calls, across programs: for what collects spans.
 ///
@@ -82,6 +84,11 @@ pub async fn gather_metrics<W: DistributedWorker>(
 /// record is another one by now takes no notice.
 pub fn acknowledge<W: DistributedWorker>(group: &Group<W>, stored: &[(u64, u64)]) -> Broadcast<()> {
     group.acknowledge(stored)
+}
+
+/// How many durations of each length a metric has.
+pub fn buckets(metric: &Metric) -> &Buckets {
+    metric.counts()
 }
 
 /// The same as [`io`]; in a simulation, which has one thread, that of the simulation.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use crate::supervise::keep_up_thread;
 use crate::sync::lock;
 
 /// A poll that takes longer than this counts as blocked. Long enough that a method that computes
@@ -248,7 +249,10 @@ impl Shared {
             Monitor::None => {
                 let shared = self.clone();
                 let name = "dp-monitor".to_owned();
-                if thread::Builder::new().name(name).spawn(move || shared.monitor()).is_ok() {
+                let monitor = move || {
+                    keep_up_thread("the monitor of blocked methods", || shared.clone().monitor());
+                };
+                if thread::Builder::new().name(name).spawn(monitor).is_ok() {
                     state.monitor = Monitor::Watching;
                 }
                 false

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::codec::Encoded;
-use crate::error::CallError;
+use crate::error::{CallError, Decoded};
 use crate::fleet::FleetRef;
 use crate::fleet::calls::DetachedFailure;
 use crate::fleet::left::MeasuredOfLost;
@@ -22,8 +22,8 @@ use crate::fleet::roster::{Audience, Roster};
 use crate::id::{WorkerId, WorkerInfo};
 use crate::json::JsonCallError;
 use crate::map::Map;
-use crate::metrics::{MeasuredMetric, Metric, merge};
-use crate::outcome::{DecodeAnswer, decode_answer, fold};
+use crate::metrics::{Merging, Metric, WorkerMetrics};
+use crate::outcome::{DecodeAnswer, Outcome, decode_answer, fold};
 use crate::record::{ResultLine, WorkerRecord};
 use crate::worker::{DistributedWorker, RemoteWorker};
 use crate::{
@@ -328,10 +328,8 @@ impl<W: DistributedWorker> Group<W> {
     /// When a worker's metrics could not be had; [`gather_metrics`](Self::gather_metrics) merges
     /// those of the others.
     pub async fn metrics(&self) -> Result<Vec<Metric>, BroadcastError> {
-        let lost = self.measured_of_lost(self.0.roster.whole);
-        let mut measured = self.system(system::METRICS).await?.into_values();
-        measured.extend(lost.into_iter().map(|lost| lost.measured));
-        Ok(merge(measured, self.0.fleet.limits.max_metrics))
+        let (metrics, failures, outcomes) = self.measured(None, self.0.roster.whole).await;
+        if failures.is_empty() { Ok(metrics) } else { Err(BroadcastError::new(outcomes)) }
     }
 
     /// Gathers what the workers have measured, merged over those that answered within `timeout`;
@@ -349,23 +347,60 @@ impl<W: DistributedWorker> Group<W> {
         timeout: Duration,
         with_lost: bool,
     ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>) {
-        // Before anybody is asked: who is gone by now does not answer as well.
+        let (metrics, failures, _) = self.measured(Some(timeout), with_lost).await;
+        (metrics, failures)
+    }
+
+    /// What the workers have measured, who did not answer, and all answers.
+    async fn measured(
+        &self,
+        timeout: Option<Duration>,
+        with_lost: bool,
+    ) -> (Vec<Metric>, Vec<(WorkerInfo, CallError)>, Vec<Outcome<Bytes>>) {
+        // Before anybody is asked: a worker that is gone by now does not answer as well.
         let gone = self.measured_of_lost(with_lost);
-        let (mut measured, mut failures) = (Vec::new(), Vec::new());
-        let broadcast = self.system::<Vec<MeasuredMetric>>(system::METRICS);
-        for outcome in broadcast.timeout(timeout).outcomes().await {
-            match outcome.result {
-                Ok(metrics) => measured.push(metrics),
-                Err(error) => failures.push((outcome.worker, error)),
-            }
+        let mut call = self.system_call(system::METRICS);
+        call.request_mut().payload = Payload::Same(MethodCall {
+            method: system::METRICS,
+            arguments: codec::encoded(system::WITH_AGES)
+                .map_err(|reason| CallError::NotSent { reason }),
+            timeout: None,
+        });
+        call.request_mut().timeout = timeout;
+        // Ages count from when an answer comes: so that is noted first, and the rest is done later.
+        let stamp: DecodeAnswer<_> = |_, answer| Ok((Instant::now(), answer));
+        let mut stream = Broadcast::decoded_by(call, stamp).stream();
+        let (mut came, mut merging) = (Vec::new(), Merging::new());
+        while let Some(outcome) = stream.next().await {
+            came.push(outcome);
         }
-        // Who has gone meanwhile, without an answer.
+        came.sort_by_key(|outcome| outcome.worker.index());
+        let (mut failures, mut outcomes) = (Vec::new(), Vec::new());
+        for Outcome { worker, elapsed, result } in came {
+            let result = result.and_then(|(at, answer)| {
+                let decoded =
+                    WorkerMetrics::decode(answer.clone(), self.0.fleet.limits.max_metrics);
+                let decoded = decoded.map_err(|message| {
+                    let message = format!("its metrics: {message}");
+                    CallError::Decode { what: Decoded::Answer, message }
+                })?;
+                merging.add(at, decoded);
+                Ok(answer)
+            });
+            if let Err(error) = &result {
+                failures.push((worker.clone(), error.clone()));
+            }
+            outcomes.push(Outcome { worker, elapsed, result });
+        }
+        // The workers that have gone meanwhile, without an answer.
         let known: HashSet<u64> = gone.iter().map(|gone| gone.record).collect();
         let failed: HashSet<&WorkerId> = failures.iter().map(|(worker, _)| worker.id()).collect();
         let mut now = self.measured_of_lost(with_lost && !failures.is_empty());
         now.retain(|lost| failed.contains(&lost.worker) && !known.contains(&lost.record));
-        measured.extend(gone.into_iter().chain(now).map(|lost| lost.measured));
-        (merge(measured, self.0.fleet.limits.max_metrics), failures)
+        for lost in gone.into_iter().chain(now) {
+            merging.add(lost.told_at, lost.measured);
+        }
+        (merging.finish(), failures, outcomes)
     }
 
     fn measured_of_lost(&self, wanted: bool) -> Vec<MeasuredOfLost> {

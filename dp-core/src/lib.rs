@@ -63,6 +63,7 @@ pub mod __private;
 mod alike;
 mod barrier;
 mod broadcast;
+mod buckets;
 mod call;
 #[cfg(test)]
 mod chaos;
@@ -98,6 +99,7 @@ mod record;
 mod scope;
 mod server_call;
 mod stored;
+mod supervise;
 mod sync;
 mod system;
 mod trace;

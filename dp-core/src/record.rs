@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::id::WorkerId;
 use crate::limits::Limits;
-use crate::metrics::{Measured, MeasuredMetric};
+use crate::metrics::{Ages, Measured, MeasuredMetric};
 use crate::sync::lock;
 
 /// A line that a worker recorded.
@@ -296,21 +296,20 @@ impl Recorder {
     /// Adds a duration, which ends now, to a metric of the record `to`, unless that has been dropped
     /// meanwhile.
     pub(crate) fn measure(&self, to: u64, metric: &str, duration: Duration) {
-        let kept = {
+        let added = {
             let mut measured = lock(&self.measured);
-            measured.0 != to || measured.1.add(metric, duration)
+            if measured.0 == to { measured.1.add(metric, duration) } else { Ok(()) }
         };
         self.measured_news.store(true, Ordering::Release);
-        if !kept {
-            self.add(
-                to,
-                format!("too many metrics (max_metrics): `{metric}` and others are dropped"),
-            );
+        if let Err(dropped) = added {
+            self.add(to, dropped);
         }
     }
 
-    pub(crate) fn measured(&self) -> Vec<MeasuredMetric> {
-        lock(&self.measured).1.to_wire()
+    /// What was measured, and how long ago.
+    pub(crate) fn measured(&self) -> (Vec<MeasuredMetric>, Vec<Ages>) {
+        let measured = &lock(&self.measured).1;
+        (measured.to_wire(), measured.ages())
     }
 
     /// The record's id, how many of its lines, from the first on, a server has stored for good, and
@@ -340,7 +339,7 @@ impl Recorder {
         }
         let (id, metrics) = {
             let measured = lock(&self.measured);
-            (measured.0, measured.1.to_wire())
+            (measured.0, (measured.1.to_wire(), measured.1.ages()))
         };
         let record = lock(&self.lines);
         if record.id != id {

@@ -189,12 +189,12 @@ mod tests {
         };
         let before = scope();
         record(&before);
-        assert_eq!((recorder.lines().2.len(), recorder.measured().len()), (2, 1));
+        assert_eq!((recorder.lines().2.len(), recorder.measured().0.len()), (2, 1));
         recorder.reset();
         record(&before);
-        assert_eq!((recorder.lines().2.len(), recorder.measured().len()), (0, 0));
+        assert_eq!((recorder.lines().2.len(), recorder.measured().0.len()), (0, 0));
         assert!(before.is_over() && !scope().is_over());
         record(&scope());
-        assert_eq!((recorder.lines().2.len(), recorder.measured().len()), (2, 1));
+        assert_eq!((recorder.lines().2.len(), recorder.measured().0.len()), (2, 1));
     }
 }

@@ -9,6 +9,8 @@ pub(crate) const RESET_RESULTS: u16 = 0xff01;
 pub(crate) const SYNCHRO: u16 = 0xff02;
 /// Gives the recorded metrics. Answered at once, whatever the worker is doing.
 pub(crate) const METRICS: u16 = 0xff03;
+/// As the arguments of [`METRICS`]: the answer has the ages of the metrics behind the metrics.
+pub(crate) const WITH_AGES: u8 = 1;
 /// The server has stored so many of the recorded results for good. Carried out when it is read.
 pub(crate) const ACKNOWLEDGE: u16 = 0xff04;
 

@@ -87,6 +87,8 @@ async fn receive(
     mut all: Subscriber,
     mut connected: watch::Receiver<u32>,
 ) {
+    // Also after a panic: nothing would come any more.
+    let _end = Ends(link.clone());
     loop {
         // Which of the two is first makes no difference: the numbers say the order.
         tokio::select! {
@@ -106,7 +108,15 @@ async fn receive(
             }
         }
     }
-    link.fail("the connection to the NATS server was closed");
+}
+
+/// Ends the link when nothing is handed to it any more.
+struct Ends(Arc<Link>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.fail("the connection to the NATS server was closed");
+    }
 }
 
 struct Receiving(JoinHandle<()>);

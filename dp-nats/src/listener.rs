@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -287,22 +288,32 @@ impl Desk {
                 Some(message) => Some(message),
                 None => joining.next().await,
             };
-            let Some(Message { subject, reply, payload, .. }) = message else { return };
+            let Some(message) = message else { return };
+            let handle = AssertUnwindSafe(|| self.handle(message, &pool, &mut garbage));
+            if catch_unwind(handle).is_err() {
+                tracing::error!("a request to join caused a panic, which is a bug in dp");
+            }
+        }
+    }
+
+    fn handle(&self, message: Message, pool: &Arc<Pool>, garbage: &mut u64) {
+        {
+            let Message { subject, reply, payload, .. } = message;
             match (Request::parse(&payload), reply) {
                 (Some(Request::Probe { .. }), Some(reply)) => answer(&self.client, reply, &[]),
                 (Some(Request::Join { address, limit }), Some(reply)) => {
-                    let answered = self.join(address, limit, &pool);
+                    let answered = self.join(address, limit, pool);
                     answer(&self.client, reply, &answered);
                 }
-                _ if garbage == 0 => {
-                    garbage += 1;
+                _ if *garbage == 0 => {
+                    *garbage += 1;
                     tracing::warn!(
                         "a message on {subject} is none of a dp program's; more of them are logged at \
                          debug"
                     );
                 }
                 _ => {
-                    garbage = garbage.saturating_add(1);
+                    *garbage = garbage.saturating_add(1);
                     tracing::debug!("a message on {subject} is none of a dp program's: {garbage}");
                 }
             }
@@ -402,7 +413,12 @@ async fn receive(
         let name = message.subject.rsplit('.').next().unwrap_or_default();
         // That of a client that this server has given up: it will hear nothing more, and notice.
         if let Some(link) = hub.link_of(name, &waiting) {
-            link.deliver(message.payload);
+            let deliver = AssertUnwindSafe(|| link.deliver(message.payload));
+            if catch_unwind(deliver).is_err() {
+                // Of this link alone: the others go on.
+                tracing::error!("a message over NATS caused a panic, which is a bug in dp");
+                link.fail("a bug in dp");
+            }
         }
     }
     let links = std::mem::take(&mut *hub.links()).by_text;

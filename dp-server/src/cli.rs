@@ -80,12 +80,17 @@ impl ServerArgs {
                 }
             };
             // Also when the console broke: its clients have nobody else to tell them.
-            let ran = server.last_report().map(|report| report.is_ok());
+            let report = server.last_report();
+            let ran = report.as_ref().map(|report| report.is_ok());
+            let unwritten = report.is_some_and(|report| !report.unwritten().is_empty());
             let shutdown = server.shutdown().await;
             console?;
             shutdown?;
             match ran {
                 Some(false) if self.once => Err(anyhow!("the run failed (--once)")),
+                Some(true) if self.once && unwritten => {
+                    Err(anyhow!("the run is ok, and its report was not written (--once)"))
+                }
                 None if self.once => Err(anyhow!("it ended before it could run (--once)")),
                 _ => anyhow::Ok(()),
             }

@@ -15,7 +15,7 @@ use dp_core::net::Carried;
 use dp_core::net::address::Address;
 use dp_core::net::{GateError, ServerGate, Socket, files};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -106,8 +106,11 @@ impl Listening {
         for listener in listeners {
             let address = listener.address();
             tracing::info!("listening on {address}");
-            let task = accept(listener, Arc::clone(&door), stopped.clone());
-            tasks.spawn_on(task, engine::io());
+            let (door, stopped) = (Arc::clone(&door), stopped.clone());
+            let listener = Arc::new(Mutex::new(Some(listener)));
+            let accepting =
+                move || accept(Arc::clone(&listener), Arc::clone(&door), stopped.clone());
+            tasks.spawn_on(engine::keep_up("what accepts connections", accepting), engine::io());
             addresses.push(address);
         }
         Ok(Self {
@@ -341,10 +344,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until told to stop, then waits for the connections that there are.
 async fn accept<W: DistributedWorker>(
-    mut listener: Listener,
+    listener: Arc<Mutex<Option<Listener>>>,
     door: Arc<Door<W>>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    // Nobody else has it: it is shared with the next of these, if this one panics.
+    let mut shared = listener.lock().await;
+    let Some(listener) = &mut *shared else { return };
     let mut connections = JoinSet::new();
     let mut pause = Pause::default();
     loop {
@@ -355,7 +361,7 @@ async fn accept<W: DistributedWorker>(
                 log_panic(ended);
                 continue;
             }
-            accepted = accept_one(&mut listener, &door.bounds) => accepted,
+            accepted = accept_one(listener, &door.bounds) => accepted,
         };
         match accepted {
             Ok((_, Err(error), _)) => {
@@ -394,7 +400,8 @@ async fn accept<W: DistributedWorker>(
             }
         }
     }
-    drop(listener);
+    *shared = None;
+    drop(shared);
     while let Some(ended) = connections.join_next().await {
         log_panic(ended);
     }

@@ -87,9 +87,11 @@ impl Logs {
         let dropped = Arc::new(AtomicU64::new(0));
         let (shown, lost) = (waiting.clone(), dropped.clone());
         // Its own, since whoever reads standard error may not keep up.
-        thread::Builder::new()
-            .name("dp-logs".to_owned())
-            .spawn(move || show(&receiver, &shown, &lost, &recent))?;
+        thread::Builder::new().name("dp-logs".to_owned()).spawn(move || {
+            engine::keep_up_thread("what shows the clients' logs", || {
+                show(&receiver, &shown, &lost, &recent);
+            });
+        })?;
         let logs = sender.clone();
         fleet.forward_logs(level, move |told| {
             let (bytes, lines) =

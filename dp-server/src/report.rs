@@ -287,6 +287,7 @@ pub(crate) fn example() -> Report {
                 ctx.record("fetch", Duration::from_millis(millis));
             }
             ctx.record("once & <rarely>", Duration::from_secs(2));
+            ctx.record("once & <rarely>", Duration::from_secs(2 * 3_600));
             ctx.result("greeted \"Ada\", <b>&\nnext");
         }
     }

@@ -137,7 +137,7 @@ pub(crate) async fn execute<W: DistributedWorker>(
     // A task of its own, so that neither a panic nor a schedule that blocks its thread takes the
     // console along. It is aborted when this future is dropped.
     let mut tasks = JoinSet::new();
-    tasks.spawn_on(traced(run, entry.number()), &server.runtime);
+    tasks.spawn_on(entry.under_way(traced(run, entry.number())), &server.runtime);
     let ended = tokio::select! {
         biased;
         ended = tasks.join_next() => Some(ended),
@@ -197,11 +197,13 @@ fn traced(
 async fn save<W: DistributedWorker>(server: &Runner<W>, report: &mut Report) {
     let mut unwritten = Vec::new();
     for file in &server.settings.reports {
-        let (file, report) = (file.clone(), report.clone());
+        let (name, file, report) = (file.to_string(), file.clone(), report.clone());
         // Disks may be slow.
         let saved = server.runtime.spawn_blocking(move || file.write(&report)).await;
-        if let Ok(Err(error)) = saved {
-            unwritten.push(chain::message(&error));
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => unwritten.push(chain::message(&error)),
+            Err(error) => unwritten.push(format!("cannot write {name}: {}", aborted(error))),
         }
     }
     report.set_unwritten(unwritten);

@@ -1,6 +1,7 @@
 //! The runs of a server: the one under way, and those that are over.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ pub(crate) struct Current {
     pub(crate) origin: Origin,
     pub(crate) started: Timestamp,
     pub(crate) since: Instant,
+    /// The workers have been told to begin with an empty record.
+    pub(crate) under_way: bool,
     /// The run itself is over, and its results are on their way.
     pub(crate) gathering: bool,
 }
@@ -76,9 +79,18 @@ impl Runs {
             state.begun += 1;
             number = state.begun;
             let since = Instant::now();
-            state.current = Some(Current { number, origin, started, since, gathering: false });
+            let (under_way, gathering) = (false, false);
+            state.current = Some(Current { number, origin, started, since, under_way, gathering });
         });
         Entry { runs: self.clone(), number, origin }
+    }
+
+    /// Changes what is known of the run of this number, if it is the one under way.
+    fn change(&self, number: u64, change: impl FnOnce(&mut Current)) {
+        self.0.send_if_modified(|state| {
+            let current = state.current.as_mut().filter(|current| current.number == number);
+            current.map(change).is_some()
+        });
     }
 
     /// The report of the last run.
@@ -98,12 +110,24 @@ impl Entry {
         self.number
     }
 
-    pub(crate) fn gathering(&self) {
-        self.runs.0.send_modify(|state| {
-            if let Some(current) = &mut state.current {
-                current.gathering = true;
+    /// `run`, which tells the workers to begin with an empty record when it is first polled.
+    pub(crate) fn under_way<T>(
+        &self,
+        run: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let (runs, number, mut run) = (self.runs.clone(), self.number, Box::pin(run));
+        let mut told = false;
+        poll_fn(move |cx| {
+            let polled = run.as_mut().poll(cx);
+            if !std::mem::replace(&mut told, true) {
+                runs.change(number, |current| current.under_way = true);
             }
-        });
+            polled
+        })
+    }
+
+    pub(crate) fn gathering(&self) {
+        self.runs.change(self.number, |current| current.gathering = true);
     }
 
     /// The run is over.

@@ -24,9 +24,11 @@ pub struct BarrierStatus {
 pub struct Awaited {
     /// Who it is.
     pub worker: WorkerInfo,
-    /// The method that it is in.
+    /// The method that it is in, or will be when its turn comes.
     pub method: String,
-    /// How long ago that was called.
+    /// Whether its turn in a postponed call has not come yet.
+    pub is_postponed: bool,
+    /// How long ago the method was called on it.
     pub since: Duration,
 }
 
@@ -42,7 +44,8 @@ impl Core {
                     Some(Awaited {
                         worker: info(at)?,
                         method: self.names.name(call.method(at)).to_owned(),
-                        since: call.started.elapsed(),
+                        is_postponed: !call.is_sent(at),
+                        since: call.since(at),
                     })
                 });
                 barriers.push(BarrierStatus {

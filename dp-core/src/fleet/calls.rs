@@ -97,7 +97,8 @@ impl CallTable {
     ) -> Arc<InFlight> {
         let id = self.next;
         self.next += 1;
-        let call = Arc::new(InFlight::new(id, request, traced, now));
+        let period = self.frequency.period();
+        let call = Arc::new(InFlight::new(id, request, traced, now, period));
         for (due, at) in dues(&call) {
             todo.earlier |= self.deadlines.insert(at, due);
         }
@@ -325,8 +326,13 @@ impl CallTable {
             Some(_) => Vec::new(),
             None => answers.gather.open_positions().collect(),
         };
-        for &position in &open {
-            let outcome = call.outcome(Err(error(position)));
+        let (sent, unsent): (Vec<usize>, Vec<usize>) =
+            open.into_iter().partition(|position| call.is_sent(*position));
+        for (&position, is_sent) in
+            sent.iter().map(|at| (at, true)).chain(unsent.iter().map(|at| (at, false)))
+        {
+            let error = error(position);
+            let outcome = call.outcome(Err(if is_sent { error } else { never_sent(&error) }));
             if call.detached {
                 let failure = self.failure(call, position, &outcome);
                 self.keep_failure(failure);
@@ -337,7 +343,10 @@ impl CallTable {
         }
         todo.wakers.extend(answers.waker.take());
         drop(answers);
-        todo.cancels.extend(cancels(call, &open));
+        todo.cancels.extend(cancels(call, &sent));
+        // A worker that will never hear of the call is not busy with it.
+        let error = never_sent(&CallError::Cancelled);
+        self.handle_not_sent(call, unsent, &error, todo);
     }
 
     fn settle(&mut self, call: &InFlight, position: usize, outcome: RawOutcome, todo: &mut Todo) {
@@ -388,6 +397,15 @@ impl CallTable {
             });
         }
     }
+}
+
+/// Why a worker whose turn had not come has no outcome: it never will.
+pub(crate) fn never_sent(given_up: &CallError) -> CallError {
+    let why = match given_up {
+        CallError::TimedOut { after } => format!("the call timed out after {after:?}"),
+        _ => "the call was given up".to_owned(),
+    };
+    CallError::NotSent { reason: format!("{why} before this worker's turn came") }
 }
 
 /// When what is due of a call.

@@ -27,6 +27,7 @@ use crate::engine::Limits;
 use crate::executor::Executor;
 use crate::gathered::RecordBounds;
 use crate::id::{WorkerId, WorkerInfo};
+use crate::supervise::keep_up;
 use crate::sync::lock;
 use crate::system;
 use crate::worker::{Contract, Method};
@@ -122,7 +123,9 @@ impl Core {
             refusing: AtomicBool::new(false),
             logs: Asked::default(),
         });
-        crate::engine::io_runtime().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
+        let watched = Arc::downgrade(&core);
+        let watch = move || watch_deadlines(watched.clone(), earlier.clone());
+        crate::engine::io_runtime().spawn(keep_up("the task that ends calls in time", watch));
         core
     }
 
@@ -217,6 +220,7 @@ impl Core {
                 version: member.conn.version.clone(),
                 running: None,
                 waiting: 0,
+                postponed: None,
             })
             .collect();
         for call in &calls {
@@ -228,12 +232,15 @@ impl Core {
                     continue;
                 }
                 let method = call.method(position);
-                if worker.running.is_some() {
+                if !call.is_sent(position) {
+                    let name = || self.names.name(method).to_owned();
+                    worker.postponed.get_or_insert_with(name);
+                } else if worker.running.is_some() {
                     // What is answered at once waits behind nothing.
                     worker.waiting += usize::from(!system::is_at_once(method));
                 } else {
                     let method = self.names.name(method).to_owned();
-                    worker.running = Some(Running { method, since: call.started.elapsed() });
+                    worker.running = Some(Running { method, since: call.since(position) });
                 }
             }
         }

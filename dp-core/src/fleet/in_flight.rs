@@ -14,6 +14,7 @@ use super::request::{Payload, Request};
 use super::roster::Audience;
 use crate::error::CallError;
 use crate::gathered::{Gathered, RecordBounds};
+use crate::proto::barrier::at_turn;
 use crate::proto::gather::{Gather, RawOutcome};
 use crate::sync::lock;
 use crate::trace::Traced;
@@ -29,6 +30,8 @@ pub(crate) struct InFlight {
     /// The span of the call, from here to its end, if anybody looks at it.
     pub(crate) traced: Option<Box<Traced>>,
     pub(super) detached: bool,
+    /// The time between two turns, where workers are sent it one after another.
+    pub(super) period: Option<Duration>,
     /// The positions from here on have not been sent anything yet.
     unsent: AtomicUsize,
     pub(super) answers: Mutex<Answers>,
@@ -63,6 +66,7 @@ impl InFlight {
         request: &Request,
         traced: Option<Box<Traced>>,
         started: Instant,
+        period: Duration,
     ) -> Self {
         let payload = match &request.payload {
             Payload::Same(call) => PayloadNames::Same(call.method),
@@ -86,6 +90,7 @@ impl InFlight {
             started,
             traced,
             detached: request.detached,
+            period: request.postponed.then_some(period),
             unsent: AtomicUsize::new(if request.postponed { 0 } else { usize::MAX }),
             answers: Mutex::new(answers),
             meetings: Mutex::new(None),
@@ -129,9 +134,23 @@ impl InFlight {
         }
     }
 
-    /// The turn of `position` to be sent the call has come.
-    pub(crate) fn handle_turn(&self, position: usize) {
+    /// The turn of `position` to be sent the call has come. Whether the caller still waits for it:
+    /// otherwise it was given up as one that was never sent, and must not be.
+    pub(crate) fn handle_turn(&self, position: usize) -> bool {
+        // Under the lock under which it is given up.
+        let answers = lock(&self.answers);
         self.unsent.store(position + 1, Ordering::SeqCst);
+        answers.gather.is_open(position)
+    }
+
+    /// When `position` is sent the call, or was.
+    pub(super) fn turn(&self, position: usize) -> Instant {
+        self.period.map_or(self.started, |period| at_turn(self.started, period, position))
+    }
+
+    /// For how long `position` has had the call.
+    pub(super) fn since(&self, position: usize) -> Duration {
+        self.turn(position).elapsed()
     }
 
     /// The barriers at which somebody waits: token, positions of those there, and of those awaited.
@@ -148,6 +167,11 @@ impl InFlight {
     /// Whether the worker at `position` still has the call.
     pub(crate) fn is_unsettled(&self, position: usize) -> bool {
         lock(&self.answers).gather.is_unsettled(position)
+    }
+
+    /// Whether no worker has the call any more, or ever will.
+    pub(super) fn is_settled(&self) -> bool {
+        lock(&self.answers).gather.is_settled()
     }
 
     /// Every outcome once the last is in; until then `waker` is kept to be woken.

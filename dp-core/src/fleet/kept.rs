@@ -1,12 +1,13 @@
 //! What workers have told of their records, kept for the case that they are lost.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::id::WorkerId;
 use crate::limits::Limits;
-use crate::metrics::MeasuredMetric;
+use crate::metrics::WorkerMetrics;
 use crate::record::{Recorded, ResultLine, WorkerRecord};
 use crate::wire::{MeasuredNews, Record};
 use crate::{codec, record};
@@ -67,8 +68,9 @@ pub(super) struct KeptRecord {
     bytes: usize,
     /// The rest was not kept.
     cut: Option<Cut>,
-    /// Encoded.
+    /// Encoded, and when it came.
     measured: Bytes,
+    measured_at: Option<Instant>,
 }
 
 /// A bound that was met.
@@ -148,6 +150,7 @@ impl Told {
                 record.bytes += now;
                 // A copy: it may be a small part of what was read.
                 record.measured = Bytes::copy_from_slice(metrics);
+                record.measured_at = Some(Instant::now());
             }
             Err(cut) => {
                 record.measured = Bytes::new();
@@ -263,9 +266,10 @@ impl KeptRecord {
         record
     }
 
-    pub(super) fn measured(&self) -> Vec<MeasuredMetric> {
-        // What does not decode is a peer's that lies.
-        codec::decode(self.measured.clone()).unwrap_or_default()
+    /// What was measured, and when that came. What no honest worker sends is left out.
+    pub(super) fn measured(&self, max_metrics: usize) -> Option<(Instant, WorkerMetrics)> {
+        let metrics = WorkerMetrics::decode(self.measured.clone(), max_metrics).ok()?;
+        Some((self.measured_at?, metrics))
     }
 }
 
@@ -342,9 +346,7 @@ mod tests {
         told.handle_record(Record { record: 8, ..news(0, 1) }, bounds);
         assert_eq!(known(&mut told, 0), ["0"]);
         let news = MeasuredNews { worker: 0, resets: 0, record: 8 };
-        let metrics: Vec<MeasuredMetric> = Vec::new();
-        let mut encoded = Vec::new();
-        codec::encode(&metrics, &mut encoded).unwrap();
+        let encoded = vec![0];
         (0..2).for_each(|_| told.handle_measured(&news, &encoded.clone().into(), bounds));
         let expected = RECORD + lines(1)[0].cost() + MEASURED;
         assert_eq!((told.bytes, all.bytes()), (expected, expected));

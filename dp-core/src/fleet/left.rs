@@ -1,6 +1,7 @@
 //! What workers that are gone had told of their records.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use super::core::Core;
 use super::kept::{Bounds, KeptRecord};
 use super::roster::Audience;
 use crate::id::WorkerId;
-use crate::metrics::MeasuredMetric;
+use crate::metrics::WorkerMetrics;
 use crate::record::{ResultLine, WorkerRecord};
 use crate::sync::lock;
 use crate::wire::{MeasuredNews, Record};
@@ -30,7 +31,9 @@ pub(crate) struct MeasuredOfLost {
     pub(crate) worker: WorkerId,
     /// Of which record it is.
     pub(crate) record: u64,
-    pub(crate) measured: Vec<MeasuredMetric>,
+    /// When it came.
+    pub(crate) told_at: Instant,
+    pub(crate) measured: WorkerMetrics,
 }
 
 impl Core {
@@ -65,12 +68,11 @@ impl Core {
     pub(crate) fn measured_of_lost(&self) -> Vec<MeasuredOfLost> {
         let left = lock(&self.left);
         let records = left.iter().flat_map(|(id, left)| left.iter().map(move |left| (id, left)));
-        let of = |(id, left): (&WorkerId, &LeftRecord)| MeasuredOfLost {
-            worker: id.clone(),
-            record: left.kept.id,
-            measured: left.kept.measured(),
+        let of = |(id, left): (&WorkerId, &LeftRecord)| {
+            let (told_at, measured) = left.kept.measured(self.limits.max_metrics)?;
+            Some(MeasuredOfLost { worker: id.clone(), record: left.kept.id, told_at, measured })
         };
-        records.map(of).filter(|lost| !lost.measured.is_empty()).collect()
+        records.filter_map(of).collect()
     }
 
     /// Keeps what the workers of a connection that has ended had told of their records.

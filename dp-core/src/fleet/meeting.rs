@@ -188,7 +188,8 @@ impl Meetings {
         let member = call.audience.members().get(position)?;
         let state = match self.barriers.gone(position) {
             Some(why) => why.to_owned(),
-            None => format!("in it for {:.1?}", call.started.elapsed()),
+            None if !call.is_sent(position) => "waiting for its turn".to_owned(),
+            None => format!("in it for {:.1?}", call.since(position)),
         };
         let method = names.name(call.method(position)).to_owned();
         Some(MissingWorker { worker: member.info.id().to_string(), method, state })

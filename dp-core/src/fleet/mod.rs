@@ -94,6 +94,9 @@ pub struct WorkerStatus {
     pub running: Option<Running>,
     /// How many calls it has not answered beside that one.
     pub waiting: usize,
+    /// The method of the oldest [postponed](crate::Broadcast::postpone) call in which its turn has not
+    /// come yet. It knows nothing of that call.
+    pub postponed: Option<String>,
 }
 
 /// A call that a worker has not answered yet.

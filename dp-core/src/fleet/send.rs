@@ -1,6 +1,7 @@
 //! Sending calls: to everybody at once, or to one after another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::roster::{Audience, Member, Part};
 use crate::CallError;
 use crate::link::{CallFrame, CallTargets};
 use crate::logs;
-use crate::proto::barrier::at_turn;
+use crate::supervise::keep_up;
 use crate::system;
 use crate::trace::{Parent, Traced};
 use crate::wire::{CallHead, Cancel, Targets, Trace};
@@ -89,19 +90,28 @@ impl Core {
     /// Sends to one worker after another, in worker order, at the frequency of this moment.
     fn send_one_by_one(self: &Arc<Self>, call: &Arc<InFlight>, request: &Request) {
         let (core, call, request) = (Arc::downgrade(self), call.clone(), request.clone());
-        let (start, period) = (call.started, self.frequency.period());
-        crate::engine::io_runtime().spawn(async move {
-            for position in 0..call.audience.len() {
-                sleep_until(at_turn(start, period, position)).await;
-                let Some(core) = core.upgrade() else { return };
-                core.send_in_turn(&call, &request, position);
+        let next = Arc::new(AtomicUsize::new(0));
+        let send = move || {
+            let (core, call) = (core.clone(), call.clone());
+            let (request, next) = (request.clone(), next.clone());
+            async move {
+                loop {
+                    // One at which it panicked is not tried again: it may have been sent.
+                    let position = next.fetch_add(1, Ordering::Relaxed);
+                    if position >= call.audience.len() || call.is_settled() {
+                        return;
+                    }
+                    sleep_until(call.turn(position)).await;
+                    let Some(core) = core.upgrade() else { return };
+                    core.send_in_turn(&call, &request, position);
+                }
             }
-        });
+        };
+        crate::engine::io_runtime().spawn(keep_up("the task that sends postponed calls", send));
     }
 
     fn send_in_turn(&self, call: &InFlight, request: &Request, position: usize) {
-        call.handle_turn(position);
-        if call.is_open(position) {
+        if call.handle_turn(position) {
             self.send_member(call, request, position);
         } else {
             // Given up before its turn: the worker never hears of it.

@@ -309,6 +309,9 @@ impl<W: DistributedWorker> Shared<W> {
                 }
                 _ => {
                     let what = match head.method {
+                        system::METRICS if arguments[..] == [system::WITH_AGES] => {
+                            Wanted::MetricsWithAges
+                        }
                         system::METRICS => Wanted::Metrics,
                         _ if arguments.is_empty() => Wanted::Record,
                         _ => Wanted::Parts(Place::default()),

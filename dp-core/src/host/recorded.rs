@@ -22,6 +22,8 @@ const WAIT: Duration = Duration::from_millis(5);
 /// What is asked for.
 pub(super) enum Wanted {
     Metrics,
+    /// And how long ago they were measured.
+    MetricsWithAges,
     /// All lines, in one answer.
     Record,
     /// All lines, in as many parts as it takes.
@@ -107,6 +109,10 @@ impl<W: DistributedWorker> Job for Recorded<W> {
             Wanted::Parts(place) => return self.send_parts(place),
             Wanted::Record => crate::__private::reply(self.slot.recorder.lines()),
             Wanted::Metrics => {
+                self.slot.tell_measured(&self.link);
+                crate::__private::reply(self.slot.recorder.measured().0)
+            }
+            Wanted::MetricsWithAges => {
                 self.slot.tell_measured(&self.link);
                 crate::__private::reply(self.slot.recorder.measured())
             }

@@ -108,7 +108,7 @@
 //! {"event":"run started from the page","run":3}
 //! {"event":"run from the page: ok","run":3,"ok":true}
 //! {"result":{"worker":"w1","time":"2026-11-24T06:06:08.123456Z","message":"greeted Ada"}}
-//! {"metric":{"name":"fetch","count":1000,"min":0.001,"mean":0.0125,"p50":0.0117,"p90":0.02,"p99":0.031,"p99.9":0.04,"max":0.041,"rate":82.5}}
+//! {"metric":{"name":"fetch","count":1000,"min":0.001,"mean":0.0125,"p50":0.0117,"p90":0.02,"p95":0.024,"p99":0.031,"p99.9":0.04,"max":0.041,"rate":82.5}}
 //! {"ok":true}
 //! {"ok":false}
 //! {"error":"not ready to run: 1 more worker is needed (1 of 2 have joined)"}

@@ -234,9 +234,10 @@ impl fmt::Display for Line<'_> {
             Self::Worker(status) => {
                 let (info, version) = (&status.info, one_line(&status.version));
                 write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
-                match &status.running {
-                    None => f.write_str("idle"),
-                    Some(running) => {
+                match (&status.running, &status.postponed) {
+                    (None, None) => f.write_str("idle"),
+                    (None, Some(method)) => write!(f, "waiting for its turn in {method}"),
+                    (Some(running), _) => {
                         let seconds = running.since.as_secs_f64();
                         write!(f, "running {} for {seconds:.3} s", running.method)
                     }
@@ -331,6 +332,7 @@ impl Serialize for Line<'_> {
                         "version": status.version,
                         "running": running,
                         "waiting": status.waiting,
+                        "postponed": status.postponed,
                     }),
                 )?;
             }

@@ -46,6 +46,7 @@ impl Progress {
                 .running
                 .as_ref()
                 .map(|running| (running.method.as_str(), running.since)),
+            postponed: status.postponed.is_some(),
         });
         self.screen.progress(Some(line(self.begun.elapsed(), workers, maps)));
     }
@@ -62,6 +63,8 @@ impl Drop for Progress {
 struct Doing<'a> {
     worker: &'a str,
     running: Option<(&'a str, Duration)>,
+    /// Whether its turn in a postponed call is still to come.
+    postponed: bool,
 }
 
 fn line<'a>(
@@ -69,13 +72,13 @@ fn line<'a>(
     workers: impl Iterator<Item = Doing<'a>>,
     maps: &[MapStatus],
 ) -> String {
-    let (mut all, mut done) = (0, 0);
+    let (mut all, mut done, mut waiting) = (0, 0, 0);
     let mut methods: BTreeMap<&str, usize> = BTreeMap::new();
     let mut slowest: Option<(&str, &str, Duration)> = None;
-    for Doing { worker, running } in workers {
+    for Doing { worker, running, postponed } in workers {
         all += 1;
         let Some((method, since)) = running else {
-            done += 1;
+            *if postponed { &mut waiting } else { &mut done } += 1;
             continue;
         };
         *methods.entry(method).or_default() += 1;
@@ -88,6 +91,9 @@ fn line<'a>(
     parts.push(format!("{done} of {all} workers done"));
     if !methods.is_empty() {
         parts.push(in_methods(methods));
+    }
+    if waiting > 0 {
+        parts.push(format!("{waiting} waiting for their turn"));
     }
     if let Some((worker, method, since)) = slowest {
         parts.push(format!("slowest {worker}, {} in {method}", clock(since)));
@@ -143,6 +149,7 @@ mod tests {
         let workers = workers.iter().map(|&(worker, running)| Doing {
             worker,
             running: running.map(|(method, seconds)| (method, Duration::from_secs(seconds))),
+            postponed: worker == "postponed",
         });
         line(Duration::from_millis(4250), workers, &[])
     }
@@ -159,6 +166,10 @@ mod tests {
             "4.2 s | 1 of 4 workers done | 2 in fetch, 1 in check | slowest w3, 1:07 in fetch"
         );
         assert_eq!(said(&[("w1", None)]), "4.2 s | 1 of 1 workers done");
+        assert_eq!(
+            said(&[("w1", None), ("postponed", None)]),
+            "4.2 s | 1 of 2 workers done | 1 waiting for their turn"
+        );
     }
 
     #[test]

@@ -29,6 +29,10 @@ where
         match &waited {
             Waited::Done(Ok(Ok(()))) => self.print(Line::Saved(&name)).await?,
             Waited::Done(Ok(Err(error))) => self.print(Line::Error(&chain::message(error))).await?,
+            Waited::Done(Err(error)) if error.is_panic() => {
+                let text = format!("cannot write {name}, which is a bug in dp: {error}");
+                self.print(Line::Error(&text)).await?;
+            }
             // The program's runtime is shutting down.
             Waited::Done(Err(_)) | Waited::Cancelled | Waited::Quit => {}
         }

@@ -7,12 +7,12 @@ use dp_core::Metric;
 
 use super::output::one_line;
 
-const HEAD: [&str; 10] =
-    ["metric", "count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "rate"];
+const HEAD: [&str; 11] =
+    ["metric", "count", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", "rate"];
 
 /// The percentiles that are shown.
-pub(crate) const PERCENTILES: [(&str, f64); 4] =
-    [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
+pub(crate) const PERCENTILES: [(&str, f64); 5] =
+    [("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9)];
 
 /// The lines of a table with a row for each metric; none where there is no metric.
 pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
@@ -97,7 +97,7 @@ mod tests {
         };
         let lines = align(vec![row("metric", "p50"), row("µ", "1.00 µs"), row("long name", "9")]);
         let widths: Vec<_> = lines.iter().map(|line| line.chars().count()).collect();
-        assert_eq!(widths, [9 + 9 * 9; 3]);
+        assert_eq!(widths, [9 + 10 * 9; 3]);
         assert!(lines[1].starts_with("µ          1.00 µs  1.00 µs"), "{lines:?}");
         assert!(table(&[]).is_empty());
     }

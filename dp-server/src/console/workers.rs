@@ -19,6 +19,16 @@ struct Shown<'a> {
     version: &'a str,
     /// The method that it is in, and for how long.
     running: Option<(&'a str, Duration)>,
+    /// The method that it will be in when its turn comes.
+    postponed: Option<&'a str>,
+}
+
+impl Shown<'_> {
+    /// What it does where it is in no method.
+    fn rests(&self) -> String {
+        self.postponed
+            .map_or_else(|| "idle".to_owned(), |method| format!("waiting for its turn in {method}"))
+    }
 }
 
 /// A line for each worker, or for all that do the same.
@@ -28,6 +38,7 @@ pub(super) fn table(workers: &[WorkerStatus]) -> Vec<String> {
         address: status.info.address(),
         version: &status.version,
         running: status.running.as_ref().map(|running| (running.method.as_str(), running.since)),
+        postponed: status.postponed.as_deref(),
     });
     rows(&shown.collect::<Vec<_>>())
 }
@@ -38,7 +49,7 @@ fn rows(workers: &[Shown<'_>]) -> Vec<String> {
     }
     let rows = workers.iter().map(|shown| {
         let state = match shown.running {
-            None => "idle".to_owned(),
+            None => shown.rests(),
             Some((method, since)) => running(method, since, since),
         };
         [shown.id.to_string(), shown.address.to_owned(), one_line(shown.version).into(), state]
@@ -47,17 +58,19 @@ fn rows(workers: &[Shown<'_>]) -> Vec<String> {
 }
 
 fn folded(workers: &[Shown<'_>]) -> Vec<String> {
-    let mut groups: BTreeMap<(&str, Option<&str>), Vec<&Shown<'_>>> = BTreeMap::new();
+    type Same<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+    let mut groups: BTreeMap<Same<'_>, Vec<&Shown<'_>>> = BTreeMap::new();
     for shown in workers {
         let method = shown.running.map(|(method, _)| method);
-        groups.entry((shown.version, method)).or_default().push(shown);
+        let postponed = shown.postponed.filter(|_| method.is_none());
+        groups.entry((shown.version, method, postponed)).or_default().push(shown);
     }
-    let rows = groups.into_iter().map(|((version, method), workers)| {
+    let rows = groups.into_iter().map(|((version, method, _), workers)| {
         let ids = fold_ids(workers.iter().map(|shown| shown.id));
         let since = workers.iter().filter_map(|shown| Some(shown.running?.1));
         let state = match (method, since.clone().min(), since.max()) {
             (Some(method), Some(least), Some(most)) => running(method, least, most),
-            _ => "idle".to_owned(),
+            _ => workers.first().map(|shown| shown.rests()).unwrap_or_default(),
         };
         [ids, workers.len().to_string(), one_line(version).into(), state]
     });
@@ -87,6 +100,9 @@ fn align(rows: Vec<[String; 4]>) -> Vec<String> {
 mod tests {
     use super::*;
 
+    /// Those from here on wait for their turn in a postponed call.
+    const POSTPONED: usize = 45;
+
     fn lines(
         workers: usize,
         running: impl Fn(usize) -> Option<(&'static str, u64)>,
@@ -95,7 +111,8 @@ mod tests {
         let shown = ids.iter().enumerate().map(|(at, id)| {
             let running = running(at + 1);
             let running = running.map(|(method, seconds)| (method, Duration::from_secs(seconds)));
-            Shown { id, address: "192.0.2.7:1", version: "1.0", running }
+            let postponed = (at >= POSTPONED).then_some("fetch");
+            Shown { id, address: "192.0.2.7:1", version: "1.0", running, postponed }
         });
         rows(&shown.collect::<Vec<_>>())
     }
@@ -122,5 +139,17 @@ mod tests {
         ];
         assert_eq!(lines(40, doing), expected);
         assert_eq!(lines(25, |_| None), ["w[1-25]  25  1.0  idle"]);
+    }
+
+    #[test]
+    fn who_waits_for_its_turn_is_neither_idle_nor_running() {
+        assert_eq!(
+            lines(50, |n| (n > 48).then_some(("fetch", 1))),
+            [
+                "w[1-45]   45  1.0  idle",
+                "w[46-48]  3   1.0  waiting for its turn in fetch",
+                "w[49-50]  2   1.0  running fetch for 1.00 s",
+            ]
+        );
     }
 }

@@ -9,7 +9,8 @@ use super::json::{ended, metric_value};
 use crate::report::Report;
 
 /// The figures of a metric, in this order.
-const FIGURES: [&str; 9] = ["count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "rate"];
+const FIGURES: [&str; 10] =
+    ["count", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", "rate"];
 
 pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let mut row = |cells: [&str; 5]| {
@@ -80,6 +81,7 @@ mod tests {
             "worker,w1,stayed,,\r\n",
             "worker,w2,lost,connection reset,\r\n",
             "metric,fetch,count,1000,\r\n",
+            "metric,fetch,p95,0.950271,\r\n",
             "result,w1,message,\"greeted \"\"Ada\"\", <b>&\nnext\",1970-01-01T00:00:01Z\r\n",
         ] {
             assert!(text.contains(row), "{row:?} is missing in\n{text}");

@@ -2,21 +2,24 @@
 //! one interval, the run, with a tagged histogram for each metric. Values are microseconds.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dp_core::Metric;
-use hdrhistogram::Histogram;
 
 use crate::report::Report;
 
 /// What encoded histograms of version 2 begin with, and compressed ones.
 const ENCODED: u32 = 0x1c84_9313;
 const COMPRESSED: u32 = 0x1c84_9314;
-/// Significant digits, and the range: those of [`Metric`].
-const DIGITS: u8 = 3;
+/// Significant digits, and the lowest value: those of [`Metric`].
+const DIGITS: u32 = 3;
 const LOWEST: u64 = 1;
+/// The range ends here, or at the longest duration where that is longer: readers take memory for it.
 const HIGHEST: u64 = 3_600_000_000;
+/// So many bits of a value say which bucket it is in.
+const BITS: u32 = 11;
 
 pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let start = report.started();
@@ -54,27 +57,23 @@ fn tag(name: &str) -> String {
 /// By hand, since what the hdrhistogram crate has for it takes seven more crates with it; the tests
 /// read it back with that.
 fn encoded(metric: &Metric) -> String {
-    let mut counts = Vec::new();
-    let mut zeros: i64 = 0;
-    for bucket in histogram(metric).iter_all() {
-        match i64::try_from(bucket.count_at_value()).unwrap_or(i64::MAX) {
-            0 => zeros += 1,
-            count => {
-                if zeros > 0 {
-                    // A run of zeros is a negative number.
-                    number(&mut counts, -std::mem::take(&mut zeros));
-                }
-                number(&mut counts, count);
-            }
+    let (mut counts, mut next) = (Vec::new(), 0);
+    for (value, count) in metric.buckets() {
+        let at = index(micros(value));
+        if at > next {
+            // A run of zeros is a negative number.
+            number(&mut counts, next - at);
         }
+        number(&mut counts, i64::try_from(count).unwrap_or(i64::MAX));
+        next = at + 1;
     }
     let mut bytes = Vec::new();
     bytes.extend(ENCODED.to_be_bytes());
     bytes.extend(length(&counts).to_be_bytes());
     bytes.extend(0_u32.to_be_bytes()); // values are not shifted
-    bytes.extend(u32::from(DIGITS).to_be_bytes());
+    bytes.extend(DIGITS.to_be_bytes());
     bytes.extend(LOWEST.to_be_bytes());
-    bytes.extend(HIGHEST.to_be_bytes());
+    bytes.extend(micros(metric.max()).max(HIGHEST).to_be_bytes());
     bytes.extend(1_f64.to_be_bytes()); // nor scaled
     bytes.extend(counts);
     let squeezed = miniz_oxide::deflate::compress_to_vec_zlib(&bytes, 6);
@@ -89,16 +88,16 @@ fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// The metric's histogram, with the same buckets.
-fn histogram(metric: &Metric) -> Histogram<u64> {
-    // The bounds and the number of digits are ones that the crate accepts.
-    let histogram = Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS);
-    let mut histogram = histogram.expect("the bounds are valid");
-    for (value, count) in metric.buckets() {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(HIGHEST);
-        histogram.saturating_record_n(micros, count);
-    }
-    histogram
+/// The number of the bucket that a value is in, from 0.
+fn index(value: u64) -> i64 {
+    let bits = u64::BITS - value.leading_zeros();
+    let coarser = bits.saturating_sub(BITS);
+    // Above the first, each power of two has half as many buckets as there are values of so many bits.
+    (u64::from(coarser) << (BITS - 1)).wrapping_add(value >> coarser).cast_signed()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A number with its sign in the lowest bit, seven bits to a byte, lowest first; a ninth byte has
@@ -118,6 +117,7 @@ fn number(bytes: &mut Vec<u8>, value: i64) {
 
 #[cfg(test)]
 mod tests {
+    use hdrhistogram::Histogram;
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry, Tag};
 
@@ -129,17 +129,26 @@ mod tests {
         let (mut bytes, report) = (Vec::new(), example());
         write(&mut bytes, &report).unwrap();
         let entries: Vec<_> = IntervalLogIterator::new(&bytes).map(Result::unwrap).collect();
-        let [LogEntry::StartTime(start), LogEntry::Interval(fetch), LogEntry::Interval(_)] =
+        let [LogEntry::StartTime(start), LogEntry::Interval(fetch), LogEntry::Interval(rare)] =
             &entries[..]
         else {
             panic!("{entries:?}")
         };
         assert_eq!(start.as_secs(), 1);
         assert_eq!(fetch.tag(), Tag::new("fetch"));
-        let raw = STANDARD.decode(fetch.encoded_histogram()).unwrap();
-        let read: Histogram<u64> = Deserializer::new().deserialize(&mut raw.as_slice()).unwrap();
-        assert_eq!(read, histogram(&report.metrics()[0]));
-        assert_eq!(read.len(), 1_000);
+        let read = |entry: &str| -> Vec<(Duration, u64)> {
+            let raw = STANDARD.decode(entry).unwrap();
+            let read: Histogram<u64> =
+                Deserializer::new().deserialize(&mut raw.as_slice()).unwrap();
+            let buckets = read.iter_recorded();
+            buckets
+                .map(|b| (Duration::from_micros(b.value_iterated_to()), b.count_at_value()))
+                .collect()
+        };
+        let of = |at: usize| report.metrics()[at].buckets().collect::<Vec<_>>();
+        assert_eq!(read(fetch.encoded_histogram()), of(0));
+        assert_eq!(read(rare.encoded_histogram()), of(1));
+        assert_eq!(report.metrics()[0].count(), 1_000);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -194,6 +195,11 @@ impl Process {
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let work = move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            tracing::error!("what looks after a launched process panicked, which is a bug in dp");
+        }
+    };
     thread::Builder::new().name("dp-launched".to_owned()).spawn(work).map(drop)
 }
 

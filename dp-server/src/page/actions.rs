@@ -57,12 +57,22 @@ async fn run<W: DistributedWorker>(runner: &Runner<W>) -> Result<Value, String> 
     let mut runs = runner.runs.watch();
     let before = runs.borrow_and_update().begun;
     let runner = runner.clone();
-    let mut run = tokio::spawn(async move { run::execute(&runner, Origin::Page).await.err() });
+    let run = async move { run::execute(&runner, Origin::Page).await.err() };
+    let mut run = tokio::spawn(async move {
+        let ended = tokio::spawn(run).await;
+        // The page may look no longer.
+        ended.map_err(|error| {
+            let failed = format!("the run failed, which is a bug in dp: {error}");
+            tracing::error!("{failed}");
+            failed
+        })
+    });
     tokio::select! {
         biased;
         ended = &mut run => match ended {
-            Ok(Some(error)) => Err(chain::message(&error)),
-            Ok(None) | Err(_) => Ok(json!({})),
+            Ok(Ok(Some(error))) => Err(chain::message(&error)),
+            Ok(Err(failed)) => Err(failed),
+            Ok(Ok(None)) | Err(_) => Ok(json!({})),
         },
         _ = runs.wait_for(|state| state.begun > before) => Ok(json!({})),
     }

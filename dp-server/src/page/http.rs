@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dp_core::DistributedWorker;
 use dp_core::net::{ServerGate, ServerTls};
+use dp_core::{DistributedWorker, engine};
 use hyper::body::Incoming;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -68,11 +68,22 @@ impl<W: DistributedWorker> Site<W> {
 
     /// Serves whoever connects. Dropping it drops the connections.
     pub(super) async fn serve(self, listener: TcpListener) {
-        let site = Arc::new(self);
+        let (site, listener) = (Arc::new(self), Arc::new(listener));
+        let serve = || Self::accept(site.clone(), listener.clone());
+        engine::keep_up("what serves the live page", serve).await;
+    }
+
+    async fn accept(site: Arc<Self>, listener: Arc<TcpListener>) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
-            while connections.try_join_next().is_some() {}
+            while let Some(ended) = connections.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(
+                        "a connection to the page failed, which is a bug in dp: {error}"
+                    );
+                }
+            }
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dp_core::engine::FleetEvent;
-use dp_core::{DistributedWorker, Metric, WorkerId};
+use dp_core::engine::{self, FleetEvent};
+use dp_core::{DistributedWorker, MasterWorker, Metric, WorkerId};
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::series::Series;
+use super::series::{Reading, Series};
 use super::snapshot::{self, Cell, Snapshot};
+use crate::report::Report;
 use crate::run::Runner;
 
 /// So many browsers may watch at a time.
@@ -71,8 +72,14 @@ impl Hub {
         let hub = Self { frames, watchers, wake, comings: comings.clone() };
         let (watchers, wake) = (hub.watchers.clone(), hub.wake.clone());
         // Before anybody can join: who does is heard of.
-        let scene = Scene::new(runner, sender, comings);
-        tasks.spawn(async move { scene.play(&watchers, &wake).await });
+        let mut first = Some(runner.fleet.events());
+        let sender = Arc::new(sender);
+        tasks.spawn(engine::keep_up("what the live page shows", move || {
+            let events = first.take().unwrap_or_else(|| runner.fleet.events());
+            let scene = Scene::new(runner.clone(), events, sender.clone(), comings.clone());
+            let (watchers, wake) = (watchers.clone(), wake.clone());
+            async move { scene.play(&watchers, &wake).await }
+        }));
         hub
     }
 
@@ -125,7 +132,7 @@ impl Hub {
 struct Scene<W: DistributedWorker> {
     events: broadcast::Receiver<FleetEvent>,
     runner: Runner<W>,
-    frames: watch::Sender<Frame>,
+    frames: Arc<watch::Sender<Frame>>,
     comings: Arc<Comings>,
     /// Clients that are gone.
     departed: BTreeSet<String>,
@@ -136,6 +143,8 @@ struct Scene<W: DistributedWorker> {
     run: u64,
     series: Series,
     totals: Value,
+    /// How many workers the totals are of, and how many there are: where that differs.
+    partial: Value,
     /// Points that no frame had yet.
     points: Vec<Value>,
     fresh: bool,
@@ -143,9 +152,16 @@ struct Scene<W: DistributedWorker> {
 }
 
 impl<W: DistributedWorker> Scene<W> {
-    fn new(runner: Runner<W>, frames: watch::Sender<Frame>, comings: Arc<Comings>) -> Self {
+    fn new(
+        runner: Runner<W>,
+        events: broadcast::Receiver<FleetEvent>,
+        frames: Arc<watch::Sender<Frame>>,
+        comings: Arc<Comings>,
+    ) -> Self {
+        // Nobody has the frame before the next: everybody is given a whole one.
+        let number = frames.borrow().number + 1;
         Self {
-            events: runner.fleet.events(),
+            events,
             runner,
             frames,
             comings,
@@ -156,17 +172,19 @@ impl<W: DistributedWorker> Scene<W> {
             run: 0,
             series: Series::default(),
             totals: json!([]),
+            partial: Value::Null,
             points: Vec::new(),
             fresh: false,
-            number: 0,
+            number,
         }
     }
 
     async fn play(mut self, watchers: &AtomicUsize, wake: &Notify) {
         let mut runs = self.runner.runs.watch();
+        runs.mark_changed();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asking: JoinSet<(u64, std::time::Instant, Vec<Metric>)> = JoinSet::new();
+        let mut asking: JoinSet<Answers> = JoinSet::new();
         let mut asked: Option<Instant> = None;
         loop {
             let watched = watchers.load(Ordering::Relaxed) > 0;
@@ -176,7 +194,10 @@ impl<W: DistributedWorker> Scene<W> {
                         self.note(event);
                         continue;
                     }
-                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Lagged(_)) => {
+                        self.missed_events();
+                        continue;
+                    }
                     // The server is down.
                     Err(RecvError::Closed) => return,
                 },
@@ -187,8 +208,11 @@ impl<W: DistributedWorker> Scene<W> {
                     self.turn_page(&runs.borrow_and_update());
                 }
                 Some(answer) = asking.join_next() => {
-                    if let Ok((run, since, metrics)) = answer {
-                        self.measured(run, since, &metrics);
+                    match answer {
+                        Ok(answers) => self.measured(answers),
+                        Err(error) => tracing::error!(
+                            "metrics could not be had for the live page, which is a bug in dp: {error}"
+                        ),
                     }
                 }
                 () = wake.notified() => {}
@@ -197,18 +221,16 @@ impl<W: DistributedWorker> Scene<W> {
             if watchers.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let current = runs.borrow().current.as_ref().map(|run| (run.number, run.since));
+            // Before the run is under way, workers have what they recorded before it.
+            let current = runs.borrow().current.as_ref().filter(|run| run.under_way).cloned();
             let due = asked.is_none_or(|asked| asked.elapsed() >= ASK);
-            if let Some((run, since)) = current
+            if let Some(run) = current.filter(|run| !run.gathering)
                 && due
                 && asking.is_empty()
             {
                 asked = Some(Instant::now());
-                let master = self.runner.fleet.master();
-                asking.spawn(async move {
-                    let (metrics, _) = master.gather_metrics(ANSWER).await;
-                    (run, since, metrics)
-                });
+                let (master, at) = (self.runner.fleet.master(), snapshot::seconds(run.since));
+                asking.spawn(Answers::gather::<W>(master, run.number, at));
             }
             self.show();
         }
@@ -232,6 +254,7 @@ impl<W: DistributedWorker> Scene<W> {
                     self.departed.insert(client);
                 }
                 for worker in workers {
+                    self.series.left(worker.id());
                     let known = self.shown.cell(worker.id());
                     let cell = snapshot::lost(&reason, worker.address(), known);
                     if self.lost.len() < MOST_LOST {
@@ -243,45 +266,72 @@ impl<W: DistributedWorker> Scene<W> {
         }
     }
 
+    /// More came and went than is kept.
+    fn missed_events(&mut self) {
+        let here = self.runner.fleet.master();
+        for worker in here.workers() {
+            self.series.left(worker.info().id());
+        }
+    }
+
     /// A run has begun, or is over.
     fn turn_page(&mut self, runs: &crate::runs::RunState) {
         self.past = snapshot::past(runs);
         match (&runs.current, runs.past.back()) {
             (Some(current), _) if current.number != self.run => {
                 self.run = current.number;
-                (self.series, self.totals) = (Series::default(), json!([]));
+                let here = self.runner.fleet.master();
+                let here = here.workers().iter().map(|worker| worker.info().id().clone());
+                self.series = Series::new(here.collect());
+                (self.totals, self.partial) = (json!([]), Value::Null);
                 self.points.clear();
                 self.fresh = true;
                 // Those that were lost before have no part in it.
                 self.lost.clear();
             }
             (None, Some(last)) if last.number >= self.run => {
+                let roster = || last.report.roster().map(|worker| worker.id().clone());
                 if last.number > self.run {
                     self.run = last.number;
-                    self.series = Series::default();
+                    self.series = Series::new(roster().collect());
                     self.fresh = true;
                     self.lost.clear();
                 }
-                let metrics = last.report.metrics();
-                let point = self.series.add(last.report.elapsed().as_secs_f64(), metrics);
-                self.points.push(point);
-                self.totals = snapshot::totals(metrics);
+                self.read(&of_all(&last.report));
             }
             _ => {}
         }
     }
 
-    fn measured(&mut self, run: u64, since: std::time::Instant, metrics: &[Metric]) {
-        let over = self.runner.runs.watch().borrow().current.is_none();
-        if run == self.run && !over {
-            self.points.push(self.series.add(snapshot::seconds(since), metrics));
-            self.totals = snapshot::totals(metrics);
+    fn measured(&mut self, answers: Answers) {
+        // Who left meanwhile may be back with another record.
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => self.note(event),
+                Err(TryRecvError::Lagged(_)) => self.missed_events(),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
         }
+        let current = self.runner.runs.watch().borrow().current.clone();
+        let goes_on = current.is_some_and(|run| run.number == answers.run && !run.gathering);
+        if goes_on && answers.run == self.run {
+            let Answers { at, asked, answered, metrics, .. } = answers;
+            self.read(&Reading { at, asked, answered, metrics: &metrics });
+        }
+    }
+
+    fn read(&mut self, reading: &Reading<'_>) {
+        self.points.extend(self.series.add(reading));
+        self.totals = snapshot::totals(reading.metrics);
+        let (answered, asked) = (reading.answered.len(), reading.asked.len());
+        self.partial = if answered < asked { json!([answered, asked]) } else { Value::Null };
     }
 
     /// A frame of what there is now.
     fn show(&mut self) {
-        let now = Snapshot::take(&self.runner, &self.lost, &self.shown, &self.past, &self.totals);
+        let mut now =
+            Snapshot::take(&self.runner, &self.lost, &self.shown, &self.past, &self.totals);
+        now.insert("partial", self.partial.clone());
         let mut changes = now.changes(&self.shown);
         let points = std::mem::take(&mut self.points);
         if std::mem::take(&mut self.fresh) {
@@ -297,6 +347,35 @@ impl<W: DistributedWorker> Scene<W> {
         let (whole, changes) = (event(whole), event(changes));
         self.frames.send_replace(Frame { number: self.number, whole, changes });
     }
+}
+
+/// What the workers gave of their metrics.
+struct Answers {
+    run: u64,
+    /// When they were asked, in seconds since the run began.
+    at: f64,
+    asked: BTreeSet<WorkerId>,
+    answered: BTreeSet<WorkerId>,
+    metrics: Vec<Metric>,
+}
+
+impl Answers {
+    async fn gather<W: DistributedWorker>(master: MasterWorker<W>, run: u64, at: f64) -> Self {
+        let (metrics, failures) = master.gather_metrics(ANSWER).await;
+        let asked = master.workers().iter().map(|worker| worker.info().id().clone());
+        let asked: BTreeSet<WorkerId> = asked.collect();
+        let mut answered = asked.clone();
+        failures.iter().for_each(|(worker, _)| _ = answered.remove(worker.id()));
+        Self { run, at, asked, answered, metrics }
+    }
+}
+
+/// What a run came to in the end.
+fn of_all(report: &Report) -> Reading<'_> {
+    let asked: BTreeSet<WorkerId> = report.roster().map(|worker| worker.id().clone()).collect();
+    let mut answered = asked.clone();
+    report.missing().for_each(|worker| _ = answered.remove(worker.id()));
+    Reading { at: report.elapsed().as_secs_f64(), asked, answered, metrics: report.metrics() }
 }
 
 fn event(mut data: Map<String, Value>) -> Bytes {

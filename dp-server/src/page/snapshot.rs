@@ -32,6 +32,8 @@ pub(super) struct Cell {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CellState {
     Idle,
+    /// Its turn in a postponed call of this method is still to come.
+    Postponed(String),
     /// In this method.
     Busy(String),
     /// For this reason.
@@ -118,6 +120,10 @@ impl Snapshot {
         changes
     }
 
+    pub(super) fn insert(&mut self, key: &str, value: Value) {
+        self.rest.insert(key.to_owned(), value);
+    }
+
     pub(super) fn cell(&self, id: &WorkerId) -> Option<&Cell> {
         self.cells.get(id)
     }
@@ -139,7 +145,7 @@ fn cell(status: WorkerStatus, now: i64, old: Option<&Cell>, is_own: impl Fn(&str
             let since = now - i64::try_from(running.since.as_millis()).unwrap_or(0);
             (CellState::Busy(running.method), since)
         }
-        None => (CellState::Idle, 0),
+        None => (status.postponed.map_or(CellState::Idle, CellState::Postponed), 0),
     };
     if let Some(old) = old
         && old.state == state
@@ -157,8 +163,13 @@ fn cell(status: WorkerStatus, now: i64, old: Option<&Cell>, is_own: impl Fn(&str
 }
 
 fn row((id, cell): (&WorkerId, &Cell)) -> Value {
+    let postponed;
     let (state, text) = match &cell.state {
         CellState::Idle => (0, ""),
+        CellState::Postponed(method) => {
+            postponed = format!("waiting for its turn in {method}");
+            (0, postponed.as_str())
+        }
         CellState::Busy(method) => (1, method.as_str()),
         CellState::Lost(reason) => (2, reason.as_str()),
     };
@@ -182,7 +193,10 @@ fn barrier(status: &BarrierStatus) -> Value {
         .awaited
         .iter()
         .take(MOST_AWAITED)
-        .map(|one| json!([one.worker.id().as_str(), one.method]))
+        .map(|one| {
+            let what = if one.is_postponed { "waiting for its turn in" } else { "in" };
+            json!([one.worker.id().as_str(), format!("{what} {}", one.method)])
+        })
         .collect();
     let now = Timestamp::now().as_millisecond();
     // The call is one: they are in it for as long as each other. To the second, so that it does not

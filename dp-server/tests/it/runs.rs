@@ -179,7 +179,7 @@ async fn metrics_are_a_table_where_that_is_wanted_and_nothing_elsewhere() {
             lines[2..].iter().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             cells[0],
-            ["metric", "count", "min", "mean", "p50", "p90", "p99", "p99.9", "max", "rate"]
+            ["metric", "count", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", "rate"]
         );
         assert_eq!(cells[1][..3], ["a\\nb", "2", "7.00"]);
         // Of both workers together: 1 ms to 1 s.
@@ -214,6 +214,7 @@ async fn metrics_are_objects_in_json() {
     near("mean", 0.5005);
     near("p50", 0.5);
     near("p90", 0.9);
+    near("p95", 0.95);
     near("p99", 0.99);
     near("p99.9", 0.999);
     near("max", 1.0);
@@ -279,4 +280,36 @@ async fn a_cancel_is_heard_while_nobody_reads_what_is_said() {
     drop(input);
     while output.next_line().await.unwrap().is_some() {}
     console.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_a_postponed_call_has_not_reached_waits_for_its_turn() {
+    let server = server::<Endless>(2).await;
+    let _client = client(&server, "w", 2);
+    let master = soon("ready", server.ready()).await.unwrap();
+    // The second turn comes in an hour.
+    master.set_frequency(1.0 / 3_600.0).unwrap();
+    let mut outcomes = master.wait().postpone().stream();
+    let calling = tokio::spawn(async move { outcomes.next().await });
+    let mut typist = Typist::at(server);
+    typist.until("ready to run").await;
+    loop {
+        typist.types("/workers\n").await;
+        let (first, second) = (typist.reads().await.unwrap(), typist.reads().await.unwrap());
+        if first.contains("running wait for") {
+            assert!(second.ends_with("waiting for its turn in wait"), "{second}");
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    // It is given up: nobody waits any more.
+    calling.abort();
+    loop {
+        typist.types("/workers\n").await;
+        let states = [typist.reads().await.unwrap(), typist.reads().await.unwrap()];
+        if states.iter().all(|state| state.ends_with("\tidle")) {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dp_core::{CallError, Context, MasterWorker, WorkerId, distributed_worker};
+use dp_core::{CallError, Context, Executed, MasterWorker, WorkerId, distributed_worker};
 
 use super::{group, group_over};
 
@@ -183,6 +183,11 @@ async fn a_postponed_call_that_is_given_up_never_reaches_those_behind() {
     master.set_frequency(20.0).unwrap();
     let outcomes = master.start().postpone().timeout(Duration::from_millis(75)).outcomes().await;
     assert!(outcomes.failures().count() >= 2);
+    let failed: Vec<_> = outcomes.failures().map(|(_, error)| error.clone()).collect();
+    // The last one was never sent, so that a retry of it is safe.
+    let Some(CallError::NotSent { reason }) = failed.last() else { panic!("{failed:?}") };
+    assert!(reason.contains("timed out after 75ms before this worker's turn"), "{reason}");
+    assert_eq!(failed[failed.len() - 1].executed(), Executed::No);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(shared.starts.lock().unwrap().len() <= 3);
     // All are free, and the next call is like any other.

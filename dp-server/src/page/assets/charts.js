@@ -42,12 +42,12 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  /** `points`: of each the time in seconds, and a value, or null, for each line. */
+  /** `points`: of each the time in seconds, a value, or null, for each line, and perhaps why there is none. */
   show(points) {
     this.points = points;
     this.draw();
     const last = points.at(-1);
-    const text = last && this.lines.map((line, i) => `${line.name} ${this.format(last[1][i] ?? NaN)}`).join(", ");
+    const text = last && this.lines.map((line, i) => `${line.name} ${this.format(last[1][i] ?? NaN)}`).concat(last[2] ?? []).join(", ");
     this.canvas.setAttribute("aria-label", last ? `Over time; last: ${text}` : "No points yet");
     this.canvas.dataset.points = points.length;
   }
@@ -117,7 +117,7 @@ export class Chart {
       c.beginPath(); c.moveTo(x(shown[0]), top); c.lineTo(x(shown[0]), height - bottom); c.stroke();
       c.fillStyle = colour("--dim");
       c.textAlign = "right";
-      c.fillText(`at ${digits(shown[0])} s`, width - right, 9);
+      c.fillText(`at ${digits(shown[0])} s${shown[2] ? `: ${shown[2]}` : ""}`, width - right, height - bottom - 9);
     }
     let along = left;
     c.textAlign = "left";

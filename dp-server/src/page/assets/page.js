@@ -2,7 +2,7 @@
 import { Chart, digits, short, span } from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { cells: new Map(), series: [], totals: [], past: [], barriers: [], logs: [], run: null, methods: [], needed: 0, present: 0, skew: 0 };
+const state = { cells: new Map(), series: [], totals: [], partial: null, past: [], barriers: [], logs: [], run: null, methods: [], needed: 0, present: 0, skew: 0 };
 const shown = new Set([0, 1, 2]);
 
 /** An element with text or other elements in it. */
@@ -98,7 +98,7 @@ async function listen() {
 function take(news) {
   state.skew = Date.now() - news.now;
   const before = state.past.at(-1)?.number;
-  for (const key of ["worker", "version", "needed", "methods", "frequency", "present", "barriers", "logs", "run", "past", "totals", "series"]) {
+  for (const key of ["worker", "version", "needed", "methods", "frequency", "present", "barriers", "logs", "run", "past", "totals", "partial", "series"]) {
     if (key in news) state[key] = news[key];
   }
   if (news.points) state.series.push(...news.points);
@@ -113,7 +113,7 @@ function take(news) {
   if (news.methods) drawMethods();
   if ("worker" in news) drawTitle();
   if ("frequency" in news && document.activeElement !== $("frequency")) $("frequency").value = news.frequency;
-  if (news.totals || news.series || news.points) drawMetrics();
+  if (news.totals || news.series || news.points || "partial" in news) drawMetrics();
   if (news.barriers) drawBarriers();
   if (news.logs) drawLogs();
   if (news.past) {
@@ -169,10 +169,11 @@ function tick() {
 const throughput = new Chart($("throughput"), [{ name: "all workers", colour: "--p50" }], (value) => `${short(value)}/s`);
 const latency = new Chart($("latency"), [
   { name: "p50", colour: "--p50" }, { name: "p90", colour: "--p90", dash: [7, 3] },
-  { name: "p99", colour: "--p99", dash: [2, 2] }, { name: "max", colour: "--max", dash: [1, 4] },
+  { name: "p95", colour: "--p95", dash: [4, 2] }, { name: "p99", colour: "--p99", dash: [2, 2] },
+  { name: "p99.9", colour: "--p999", dash: [6, 2, 2, 2] }, { name: "max", colour: "--max", dash: [1, 4] },
 ], span);
 
-const TOTALS = ["min", "mean", "p50", "p90", "p99", "p99.9", "max"];
+const TOTALS = ["min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
 
 function drawMetrics() {
   const some = state.totals.length > 0;
@@ -191,15 +192,20 @@ function drawMetrics() {
   drawCharts();
   const counted = state.totals.reduce((sum, metric) => sum + metric.count, 0);
   $("n-count").textContent = some ? counted.toLocaleString("en") : "–";
-  const point = state.run ? state.series.at(-1)?.[1] : null;
-  const rate = point ? Object.values(point).reduce((sum, [rate]) => sum + rate, 0) : state.totals.reduce((sum, metric) => sum + metric.rate, 0);
+  // Over one and the same time: since the last point, or all of the run.
+  const point = state.series.at(-1)?.[1], last = state.past.at(-1);
+  const rate = state.run ? (point ? Object.values(point).reduce((sum, [rate]) => sum + rate, 0) : NaN) : counted / last?.seconds;
   $("n-rate").textContent = some ? digits(rate) : "–";
+  $("partial").hidden = !state.partial;
+  if (state.partial) $("partial").textContent = `${state.partial.map((number) => number.toLocaleString("en")).join(" of ")} workers answered: the figures below are of these, and the charts have a gap.`;
 }
 
 function drawCharts() {
   const name = $("metric").value;
-  throughput.show(state.series.map(([time, all]) => [time, [name in all ? all[name][0] : 0]]));
-  latency.show(state.series.map(([time, all]) => [time, all[name]?.[1] ?? [null, null, null, null]]));
+  // Where it is not known of everybody what came, there is a gap that says so.
+  const note = (known) => known && `${known.map((number) => number.toLocaleString("en")).join(" of ")} answered`;
+  throughput.show(state.series.map(([time, all, known]) => [time, [all?.[name]?.[0] ?? null], note(known)]));
+  latency.show(state.series.map(([time, all, known]) => [time, all?.[name]?.[1] ?? latency.lines.map(() => null), note(known)]));
 }
 
 // ---- Workers
@@ -229,7 +235,7 @@ function dress(element, cell) {
   element.setAttribute("aria-label", `${id}: ${STATES[now]} ${text}`);
   element.setAttribute("aria-selected", id === selected);
   element.firstChild.textContent = id;
-  element.lastChild.textContent = now === 0 ? "idle" : now === 1 ? text : `lost: ${text}`;
+  element.lastChild.textContent = now === 0 ? text || "idle" : now === 1 ? text : `lost: ${text}`;
   element.hidden = !matches(cell);
 }
 
@@ -281,7 +287,7 @@ function drawDetail() {
   if (!cell) return;
   const [id, now, text, since, waiting, address, version] = cell;
   const ago = since ? span(Math.max(0, Date.now() - state.skew - since) / 1000) : "";
-  const what = now === 0 ? "idle" : now === 1 ? `in ${text} for ${ago}` : `lost ${ago} ago: ${text}`;
+  const what = now === 0 ? text || "idle" : now === 1 ? `in ${text} for ${ago}` : `lost ${ago} ago: ${text}`;
   const more = [what, waiting ? `${waiting} more calls wait` : "", address, version && `version ${version}`];
   const line = ` ${more.filter(Boolean).join(" · ")}`;
   const detail = $("detail");
@@ -341,7 +347,7 @@ function drawBarriers() {
   $("barriers-section").hidden = !state.barriers.length;
   $("barriers").replaceChildren(...state.barriers.map(({ token, arrived, here, awaited, missing, since }) => {
     const all = here + missing;
-    const names = awaited.map(([id, method]) => `${id} (in ${method})`).join(", ");
+    const names = awaited.map(([id, method]) => `${id} (${method})`).join(", ");
     const more = missing > awaited.length ? ` and ${missing - awaited.length} more` : "";
     const ago = since ? `, for ${span((Date.now() - state.skew - since) / 1000)}` : "";
     return make("div", { className: "barrier" }, make("b", {}, token), ` ${here} of ${all} have arrived`,
@@ -438,7 +444,7 @@ function drawComparison() {
   $("comparison").querySelector("tbody").replaceChildren(...last.metrics.map((metric) => {
     const other = base.metrics.find((other) => other.name === metric.name);
     return make("tr", {}, make("th", { scope: "row", title: metric.name }, metric.name),
-      ...["count", "rate", "mean", "p50", "p90", "p99", "max"].map((key) => cell(metric, other, key)));
+      ...["count", "rate", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"].map((key) => cell(metric, other, key)));
   }));
 }
 $("base").addEventListener("change", drawComparison);
