@@ -11,8 +11,8 @@ use crate::{Broadcast, DistributedWorker, Group, WorkerId};
 
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
-    FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, MapStatus, Peer, Running, ServeError,
-    WorkerStatus,
+    FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, GivenUp, MapStatus, Peer, Running,
+    ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 #[doc(hidden)]

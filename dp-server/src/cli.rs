@@ -10,7 +10,6 @@ use dp_core::engine::logs::FORWARDED;
 #[cfg(feature = "otel")]
 use dp_core::engine::otel::Telemetry;
 use dp_core::net::files;
-use tokio::io::AsyncWriteExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -19,8 +18,7 @@ use crate::args::ServerArgs;
 use crate::builder::Stateless;
 use crate::certs::CertsArgs;
 use crate::chain;
-use crate::console::{self, ConsoleError};
-use crate::server::Server;
+use crate::console::{self, Console, Ran};
 use crate::signals;
 use crate::terminal::{self, Choices, Terminal};
 
@@ -61,13 +59,18 @@ impl ServerArgs {
             let (sender, mut signals) = console::Signals::channel();
             signals::listen(sender.clone()).await?;
             let server = tokio::select! {
-                server = self.builder::<W>().state(state).metrics_table(table).start() => server?,
+                server = self.builder::<W>().state(state).metrics_table(table || self.once).start() => server?,
                 () = signals.any() => return Err(anyhow!("it ended by a signal before it had started")),
             };
             let choices = Choices { history: !self.no_history, output: self.output };
             let terminal = if self.once { None } else { Terminal::open(&server, choices, sender) };
+            let mut ran = Ran::Ok;
             let console = match terminal {
-                _ if self.once => once(&server, signals).await,
+                _ if self.once => {
+                    let (input, output) = (tokio::io::empty(), tokio::io::stdout());
+                    let once = Console::new(&server, input, output, signals, None).once().await;
+                    once.map(|came| ran = came)
+                }
                 Some(terminal) => {
                     let (input, output, screen, showing) = terminal.into_parts();
                     let console = server.console_with(input, output, signals, Some(screen)).await;
@@ -80,14 +83,14 @@ impl ServerArgs {
                 }
             };
             // Also when the console broke: its clients have nobody else to tell them.
-            let ran = server.last_report().map(|report| report.is_ok());
             let shutdown = server.shutdown().await;
             console?;
             shutdown?;
             match ran {
-                Some(false) if self.once => Err(anyhow!("the run failed (--once)")),
-                None if self.once => Err(anyhow!("it ended before it could run (--once)")),
-                _ => anyhow::Ok(()),
+                Ran::Ok => anyhow::Ok(()),
+                Ran::Failed => Err(anyhow!("the run failed (--once)")),
+                Ran::Incomplete(why) => Err(anyhow!("the run is ok (--once), but {why}")),
+                Ran::NotRun(why) => Err(anyhow!("it ended before it could run (--once): {why}")),
             }
         });
         // Not dropped: that would wait for a schedule that blocks its thread.
@@ -109,25 +112,6 @@ fn raise_file_limit(workers: usize) {
             "--workers {workers}: each client takes one open file, and this process may have {limit}: \
              start it after `ulimit -n {needed}`, or let clients host several workers each"
         );
-    }
-}
-
-/// A console at which `/run` and `/quit` are typed as soon as enough workers are there.
-async fn once<W: DistributedWorker>(
-    server: &Server<W>,
-    signals: console::Signals,
-) -> Result<(), ConsoleError> {
-    let (mut typed, input) = tokio::io::duplex(64);
-    let console = server.console_with(input, tokio::io::stdout(), signals, None);
-    let typing = async {
-        let _ = server.ready().await;
-        // A console that has ended reads no more.
-        let _ = typed.write_all(b"/run\n/quit\n").await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        ended = console => ended,
-        () = typing => Ok(()),
     }
 }
 

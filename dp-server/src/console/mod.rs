@@ -134,9 +134,11 @@
 //! [`ServerArgs::run`]: crate::ServerArgs::run
 
 mod announce;
+mod at_once;
 mod call;
 mod input;
 mod kick;
+mod once;
 mod output;
 pub(crate) mod parse;
 mod progress;
@@ -152,6 +154,7 @@ mod workers;
 #[cfg(any(test, fuzzing))]
 pub(crate) use call::arguments;
 use std::io;
+use std::time::{Duration, Instant};
 
 use dp_core::DistributedWorker;
 use thiserror::Error;
@@ -159,17 +162,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::output::OutputFormat;
 pub(crate) use self::parse::{command_names, ends_the_console, without_arguments};
+pub(crate) use self::run::Ran;
 pub(crate) use self::signal::{Signal, SignalSender, Signals};
 pub use self::stdin::stdin;
 pub(crate) use self::table::{PERCENTILES, span, three_digits};
 
 use self::announce::Announcer;
 use self::input::{Input, Lines};
-use self::output::Line;
-use self::parse::{COMMANDS, Command};
-use crate::chain;
+use self::kick::Stubborn;
+use self::output::{Line, Printer};
+use self::parse::Command;
+use self::watch::{Asked, Step, TWICE, Under, While};
 use crate::server::Server;
 use crate::terminal::{Screen, colors_wanted};
+use crate::time::sleep;
+
+/// How long the end of the console waits for output that is stuck, once a signal has asked for it.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// Why a console ended other than by `/quit` or the end of its input.
 #[derive(Debug, Error)]
@@ -183,21 +192,19 @@ pub enum ConsoleError {
     Output(#[source] io::Error),
 }
 
-/// Whether the console goes on after a command.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Command,
-    End,
-}
-
 /// A console under way.
 pub(crate) struct Console<'s, W: DistributedWorker, I, O> {
     server: &'s Server<W>,
     input: Lines<I>,
-    announcer: Announcer<O>,
+    announcer: Announcer,
+    printer: Printer<O>,
     signals: Signals,
+    stubborn: Stubborn,
+    under: Under,
     /// Where the console is on a terminal.
     screen: Option<Screen>,
+    /// Whether the log says how far a command is.
+    progress_is_logged: bool,
 }
 
 impl<'s, W, I, O> Console<'s, W, I, O>
@@ -214,109 +221,142 @@ where
         screen: Option<Screen>,
     ) -> Self {
         let colors = screen.is_some() && colors_wanted();
-        let announcer = Announcer::new(server, output, signals.clone(), colors);
-        Self { server, input: Lines::new(input), announcer, signals, screen }
+        Self {
+            server,
+            input: Lines::new(input),
+            announcer: Announcer::new(server),
+            printer: Printer::new(output, server.settings.output).colored(colors),
+            signals,
+            stubborn: Stubborn::new(),
+            under: Under::default(),
+            screen,
+            progress_is_logged: false,
+        }
     }
 
     pub(crate) async fn serve(mut self) -> Result<(), ConsoleError> {
-        self.announcer.take_roll(self.server).await?;
-        loop {
-            let line = tokio::select! {
-                // Arrivals first: a command that is there at the same time was written without
-                // knowing of them, but its answer should not come before them.
+        self.announcer.take_roll(self.server, &mut self.printer);
+        // When it was asked whether Ctrl-C means to end it.
+        let mut asked: Option<Instant> = None;
+        while !self.under.quits {
+            let step = tokio::select! {
                 biased;
-                event = self.announcer.heard() => {
-                    self.announcer.announce(event, self.server).await?;
+                step = self.step(While::Idle) => step?,
+                // Nothing happens: the next Ctrl-C is not for the command before.
+                () = std::future::ready(()), if self.under.last.is_some() => {
+                    self.under.last = None;
                     continue;
                 }
-                // Nothing is under way, so both mean to quit.
-                _ = self.signals.next() => return Ok(()),
-                line = self.input.next() => line.map_err(ConsoleError::Input)?,
             };
-            let Some(line) = line else { return Ok(()) };
-            self.announcer.catch_up(self.server).await?;
-            let next = self.obey(line).await?;
-            self.announcer.printer.flush().await?;
-            if next == Next::End {
-                return Ok(());
+            match step {
+                Step::Other => {}
+                Step::Asked(Asked::Interrupt)
+                    if asked.is_none_or(|asked| asked.elapsed() >= TWICE) =>
+                {
+                    asked = Some(Instant::now());
+                    self.ask();
+                }
+                Step::Asked(_) => self.under.quits = true,
+                Step::Line(None) => break,
+                Step::Line(Some(line)) => {
+                    asked = None;
+                    self.announcer.catch_up(self.server, &mut self.printer);
+                    self.printer.keep();
+                    if self.obey(line).await? == Next::End {
+                        break;
+                    }
+                    if !self.written(true).await? {
+                        self.leave_out(0);
+                    }
+                    self.printer.keep();
+                }
             }
         }
+        self.end().await
     }
 
     async fn obey(&mut self, line: Input) -> Result<Next, ConsoleError> {
         let command = match line {
             Input::Text(text) => parse::parse(&text),
             Input::Unreadable(error) => {
-                self.print(Line::Error(&error.to_string())).await?;
+                self.print(Line::Error(&error.to_string()));
                 return Ok(Next::Command);
             }
         };
+        let command = match command {
+            Ok(None) => return Ok(Next::Command),
+            Ok(Some(command)) => command,
+            Err(error) => {
+                self.print(Line::Error(&error.to_string()));
+                return Ok(Next::Command);
+            }
+        };
+        self.under.begin(command.name());
         match command {
-            Ok(None) => {}
-            Ok(Some(Command::Quit)) => return Ok(Next::End),
-            Ok(Some(Command::Run)) => return self.run().await,
-            Ok(Some(Command::Results)) => return self.results().await,
-            Ok(Some(Command::Reset)) => return self.reset().await,
-            Ok(Some(Command::Call(call))) => return self.call(&call).await,
-            Ok(Some(Command::Save(file))) => return self.save(file).await,
-            Ok(Some(Command::Kick(id))) => return self.kick(&id).await,
-            Ok(Some(Command::Cancel)) => self.cancel().await?,
-            Ok(Some(Command::Frequency(hz))) => self.frequency(hz).await?,
-            Ok(Some(Command::Workers)) => self.workers().await?,
-            Ok(Some(Command::Methods)) => self.methods().await?,
-            Ok(Some(Command::Help)) => self.help().await?,
-            Err(error) => self.print(Line::Error(&error.to_string())).await?,
+            Command::Quit => return Ok(Next::End),
+            Command::Run => _ = self.run().await?,
+            Command::Results => self.results().await?,
+            Command::Reset => self.reset().await?,
+            Command::Call(call) => self.call(&call).await?,
+            Command::Save(file) => self.save(file).await?,
+            Command::Kick(id) => self.kick(&id).await?,
+            Command::Cancel => self.cancel(),
+            command => self.answer(&command),
         }
         Ok(Next::Command)
     }
 
     /// Where nothing of this console's is under way; a program may have begun a run.
-    async fn cancel(&mut self) -> Result<(), ConsoleError> {
+    fn cancel(&mut self) {
         if self.server.cancel() {
-            return Ok(());
+            return;
         }
-        self.print(Line::Error("nothing is under way that could be cancelled")).await
+        self.print(Line::Error("nothing is under way that could be cancelled"));
+        let still = self.server.fleet.given_up();
+        self.say_still_in(&still);
     }
 
-    async fn frequency(&mut self, hz: Option<f64>) -> Result<(), ConsoleError> {
-        match hz {
-            None => self.print(Line::Frequency(self.server.fleet.frequency())).await,
-            Some(hz) => match self.server.fleet.set_frequency(hz) {
-                Ok(()) => Ok(()),
-                Err(error) => self.print(Line::Error(&chain::message(&error))).await,
-            },
-        }
-    }
-
-    async fn workers(&mut self) -> Result<(), ConsoleError> {
-        let workers = self.server.fleet.status();
+    /// Asks whether Ctrl-C, where nothing is under way, means to end the server.
+    fn ask(&mut self) {
+        let (workers, seconds) = (self.server.fleet.len(), TWICE.as_secs());
+        let noun = if workers == 1 { "worker" } else { "workers" };
         if self.screen.is_some() {
-            for line in workers::table(&workers) {
-                self.announcer.printer.line(line).await?;
+            self.printer.line(&format!(
+                "nothing is under way: press Ctrl-C again within {seconds} s, or type /quit, to end the \
+                 server and its {workers} {noun}"
+            ));
+        } else {
+            tracing::warn!(
+                "SIGINT while nothing is under way: the server goes on, with {workers} {noun}; a second \
+                 one within {seconds} s ends it, as SIGTERM and `/quit` do"
+            );
+        }
+    }
+
+    /// Writes what is left to be written, unless a signal came and that is stuck.
+    async fn end(&mut self) -> Result<(), ConsoleError> {
+        let Self { printer, signals, under, .. } = self;
+        let impatient = async {
+            if !under.quits {
+                signals.any().await;
             }
-            return Ok(());
+            sleep(STUCK).await;
+        };
+        tokio::select! {
+            biased;
+            drained = printer.drain() => drained,
+            () = impatient => Ok(()),
         }
-        for status in workers {
-            self.print(Line::Worker(&status)).await?;
-        }
-        Ok(())
     }
 
-    async fn methods(&mut self) -> Result<(), ConsoleError> {
-        for method in W::contract().methods {
-            self.print(Line::Method(&method)).await?;
-        }
-        Ok(())
+    fn print(&mut self, line: Line<'_>) {
+        self.printer.print(line);
     }
+}
 
-    async fn help(&mut self) -> Result<(), ConsoleError> {
-        for command in COMMANDS {
-            self.print(Line::Command(command)).await?;
-        }
-        Ok(())
-    }
-
-    async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
-        self.announcer.printer.print(line).await
-    }
+/// Whether the console goes on after a command.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Command,
+    End,
 }

@@ -6,22 +6,20 @@ use std::io;
 use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
-use dp_core::{Method, Metric, Outcome, ResultLine, WorkerId};
+use dp_core::{Method, Metric, Outcome, ResultLine, WorkerId, fold_ids};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::ConsoleError;
 use super::parse::CommandInfo;
 use super::roll::News;
-use super::signal::Signals;
-use super::table::table;
+use super::table::{span, table};
 use crate::export::metric_value;
 use crate::fold::fold;
-use crate::time::sleep;
 
-/// How long output may be stuck before a signal is worth more than it.
-const STUCK: Duration = Duration::from_millis(500);
+/// More bytes than these do not wait to be written: who has more to say waits.
+const FULL: usize = 64 * 1024;
 
 /// How a console writes; [`console`](crate::console) describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -65,26 +63,47 @@ pub(crate) enum Line<'a> {
     Frequency(f64),
     /// The report, to this file.
     Saved(&'a str),
+    /// These workers, which are folded in the text, are still in a method whose call was cancelled.
+    StillIn {
+        workers: &'a [WorkerId],
+        method: &'a str,
+        since: Duration,
+    },
     Worker(&'a WorkerStatus),
     Method(&'a Method),
     Command(&'a CommandInfo),
 }
 
-/// Writes lines.
+/// Writes lines. They wait in a buffer until [`drain`](Self::drain) is called, so that saying something
+/// takes no time, and whoever waits for the output can listen to a signal meanwhile.
 #[derive(Debug)]
 pub(crate) struct Printer<O> {
-    output: BufWriter<O>,
+    output: O,
+    /// Whole lines, of which the first may be written in part.
+    buffer: Vec<u8>,
+    /// How much of the buffer is written.
+    written: usize,
+    /// How much of it is not to be dropped.
+    kept: usize,
+    flushed: bool,
     format: OutputFormat,
-    signals: Signals,
-    given_up: bool,
     colors: bool,
+    /// The command that the next lines answer while another one is under way.
+    answers: Option<String>,
 }
 
 impl<O: AsyncWrite + Unpin> Printer<O> {
-    /// While output is stuck, as in a pipe that nobody reads, a signal is not: then all output is
-    /// given up, and whoever acts on the signal finds it still there.
-    pub(crate) fn new(output: O, format: OutputFormat, signals: Signals) -> Self {
-        Self { output: BufWriter::new(output), format, signals, given_up: false, colors: false }
+    pub(crate) fn new(output: O, format: OutputFormat) -> Self {
+        Self {
+            output,
+            buffer: Vec::new(),
+            written: 0,
+            kept: 0,
+            flushed: true,
+            format,
+            colors: false,
+            answers: None,
+        }
     }
 
     /// The same, with colors in its text or not.
@@ -92,61 +111,63 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
         Self { colors, ..self }
     }
 
-    /// Writes nothing from now on.
-    pub(crate) fn give_up(&mut self) {
-        self.given_up = true;
+    /// From now on the lines answer this command, while another is under way; `None`: that one again.
+    pub(crate) fn answering(&mut self, command: Option<String>) {
+        self.answers = command;
     }
 
-    /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
-    pub(crate) async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
+    /// Says one line.
+    pub(crate) fn print(&mut self, line: Line<'_>) {
         match self.format {
             OutputFormat::Text => match line.color().filter(|_| self.colors) {
-                Some(color) => self.write(format!("\x1b[{color}m{line}\x1b[0m")).await,
-                None => self.write(line.to_string()).await,
+                Some(color) => self.line(&format!("\x1b[{color}m{line}\x1b[0m")),
+                None => self.line(&line.to_string()),
             },
             // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
-            OutputFormat::Json => {
-                self.write(serde_json::to_string(&line).unwrap_or_default()).await
+            OutputFormat::Json if self.answers.is_none() => {
+                self.line(&serde_json::to_string(&line).unwrap_or_default());
             }
+            OutputFormat::Json => self.object(serde_json::to_value(&line).unwrap_or_default()),
         }
     }
 
-    /// Writes a line of text as it is.
-    pub(crate) async fn line(&mut self, line: String) -> Result<(), ConsoleError> {
-        self.write(line).await
+    /// Says a line of text as it is.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.buffer.extend_from_slice(line.as_bytes());
+        self.buffer.push(b'\n');
+        self.flushed = false;
     }
 
-    /// Writes metrics: as an object each, or, if that is wanted, as a table.
-    pub(crate) async fn metrics(
-        &mut self,
-        metrics: &[Metric],
-        as_table: bool,
-    ) -> Result<(), ConsoleError> {
+    fn object(&mut self, mut object: Value) {
+        if let (Some(command), Some(object)) = (&self.answers, object.as_object_mut()) {
+            object.insert("answers".to_owned(), command.as_str().into());
+        }
+        self.line(&object.to_string());
+    }
+
+    /// Says metrics: as an object each, or, if that is wanted, as a table.
+    pub(crate) fn metrics(&mut self, metrics: &[Metric], as_table: bool) {
         match self.format {
             OutputFormat::Json => {
                 for metric in metrics {
-                    self.write(json!({ "metric": metric_value(metric) }).to_string()).await?;
+                    self.object(json!({ "metric": metric_value(metric) }));
                 }
             }
             OutputFormat::Text if as_table => {
                 for line in table(metrics) {
-                    self.write(line).await?;
+                    self.line(&line);
                 }
             }
             OutputFormat::Text => {}
         }
-        Ok(())
     }
 
-    /// Writes the outcomes of a call: an object each, or a line for those that are alike.
-    pub(crate) async fn outcomes(
-        &mut self,
-        outcomes: &[Outcome<Value>],
-    ) -> Result<(), ConsoleError> {
+    /// Says the outcomes of a call: an object each, or a line for those that are alike.
+    pub(crate) fn outcomes(&mut self, outcomes: &[Outcome<Value>]) {
         match self.format {
             OutputFormat::Json => {
                 for outcome in outcomes {
-                    self.write(outcome_object(outcome).to_string()).await?;
+                    self.object(outcome_object(outcome));
                 }
             }
             OutputFormat::Text => {
@@ -159,47 +180,64 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
                 });
                 for (ids, text) in fold(entries) {
                     match text {
-                        Ok(value) => self.write(format!("{ids} → {}", one_line(&value))).await?,
-                        Err(error) => self.print(Line::Error(&format!("{ids} {error}"))).await?,
+                        Ok(value) => self.line(&format!("{ids} → {}", one_line(&value))),
+                        Err(error) => self.print(Line::Error(&format!("{ids} {error}"))),
                     }
                 }
             }
         }
-        Ok(())
     }
 
-    async fn write(&mut self, mut line: String) -> Result<(), ConsoleError> {
-        line.push('\n');
-        let Self { output, signals, given_up, .. } = self;
-        *given_up = *given_up || unless_stuck(output.write_all(line.as_bytes()), signals).await?;
-        Ok(())
+    /// Whether something is still to be written.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.flushed
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<(), ConsoleError> {
-        let Self { output, signals, given_up, .. } = self;
-        *given_up = *given_up || unless_stuck(output.flush(), signals).await?;
-        Ok(())
+    /// Whether as much waits to be written that more should wait for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffer.len() - self.written >= FULL
     }
-}
 
-/// Finishes `writing`; `true` if it is stuck and there is a signal to act on.
-async fn unless_stuck(
-    writing: impl Future<Output = io::Result<()>>,
-    signals: &mut Signals,
-) -> Result<bool, ConsoleError> {
-    let asked_to_end = async {
-        loop {
-            signals.any().await;
-            sleep(STUCK).await;
-            if signals.is_any() {
-                return;
+    /// Writes what waits. Cancel safe: the rest waits on.
+    pub(crate) async fn drain(&mut self) -> Result<(), ConsoleError> {
+        while self.written < self.buffer.len() {
+            let rest = &self.buffer[self.written..];
+            let written = self.output.write(rest).await.map_err(ConsoleError::Output)?;
+            if written == 0 {
+                return Err(ConsoleError::Output(io::ErrorKind::WriteZero.into()));
             }
+            self.written += written;
         }
-    };
-    tokio::select! {
-        biased;
-        written = writing => written.map(|()| false).map_err(ConsoleError::Output),
-        () = asked_to_end => Ok(true),
+        self.buffer.clear();
+        (self.written, self.kept) = (0, 0);
+        self.output.flush().await.map_err(ConsoleError::Output)?;
+        self.flushed = true;
+        Ok(())
+    }
+
+    /// What was said so far is not to be dropped.
+    pub(crate) fn keep(&mut self) {
+        self.kept = self.buffer.len();
+    }
+
+    /// Drops the lines of which nothing is written yet, and that are not kept. How many they are.
+    pub(crate) fn drop_waiting(&mut self) -> usize {
+        if self.written == self.buffer.len() {
+            return 0;
+        }
+        // One that is written in part is written to its end.
+        let begun = match self.written {
+            0 => 0,
+            written if self.buffer[written - 1] == b'\n' => written,
+            written => {
+                let end = self.buffer[written..].iter().position(|byte| *byte == b'\n');
+                end.map_or(self.buffer.len(), |end| written + end + 1)
+            }
+        };
+        let begun = begun.max(self.kept);
+        let dropped = self.buffer[begun..].iter().filter(|byte| **byte == b'\n').count();
+        self.buffer.truncate(begun);
+        dropped
     }
 }
 
@@ -211,6 +249,7 @@ impl Line<'_> {
             Self::Done { ok: true } | Self::News(News::Ready(_)) => Some("32"),
             Self::News(News::Departed { .. }) => Some("33"),
             Self::News(News::Arrived(_)) => Some("2"),
+            Self::StillIn { .. } => Some("33"),
             _ => None,
         }
     }
@@ -231,6 +270,10 @@ impl fmt::Display for Line<'_> {
             Self::Error(message) => write!(f, "error: {}", one_line(message)),
             Self::Frequency(hz) => hz.fmt(f),
             Self::Saved(file) => write!(f, "saved {}", one_line(file)),
+            Self::StillIn { workers, method, since } => {
+                let (ids, since) = (fold_ids(*workers), span(*since));
+                write!(f, "still in {method} of a cancelled call: {ids}, for {since}")
+            }
             Self::Worker(status) => {
                 let (info, version) = (&status.info, one_line(&status.version));
                 write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
@@ -318,6 +361,13 @@ impl Serialize for Line<'_> {
             Self::Error(message) => map.serialize_entry("error", message)?,
             Self::Frequency(hz) => map.serialize_entry("frequency", hz)?,
             Self::Saved(file) => map.serialize_entry("saved", file)?,
+            Self::StillIn { workers, method, since } => {
+                map.serialize_entry("event", "still in a cancelled call")?;
+                let workers: Vec<&str> = workers.iter().map(name).collect();
+                map.serialize_entry("workers", &workers)?;
+                map.serialize_entry("method", method)?;
+                map.serialize_entry("seconds", &since.as_secs_f64())?;
+            }
             Self::Worker(status) => {
                 let running = status.running.as_ref().map(
                     |running| json!({"method": running.method, "seconds": running.since.as_secs_f64()}),
@@ -359,9 +409,9 @@ mod tests {
 
     async fn printed(format: OutputFormat, line: Line<'_>) -> String {
         let mut bytes = Vec::new();
-        let mut printer = Printer::new(&mut bytes, format, Signals::none());
-        printer.print(line).await.unwrap();
-        printer.flush().await.unwrap();
+        let mut printer = Printer::new(&mut bytes, format);
+        printer.print(line);
+        printer.drain().await.unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -404,6 +454,65 @@ mod tests {
         assert_eq!(line, "error: disk\\nfull\\u{1b}[31m\n");
         let line = printed(OutputFormat::Json, Line::Error("disk\nfull")).await;
         assert_eq!(line, "{\"error\":\"disk\\nfull\"}\n");
+    }
+
+    #[tokio::test]
+    async fn who_is_still_in_a_cancelled_call_is_named_with_the_method() {
+        let workers = [id("w1"), id("w2"), id("w4")];
+        let since = Duration::from_millis(1500);
+        let line = || Line::StillIn { workers: &workers, method: "block", since };
+        assert_eq!(
+            printed(OutputFormat::Text, line()).await,
+            "still in block of a cancelled call: w[1-2,4], for 1.50 s\n"
+        );
+        let json: Value = serde_json::from_str(&printed(OutputFormat::Json, line()).await).unwrap();
+        assert_eq!(json["event"], "still in a cancelled call");
+        assert_eq!(json["workers"], json!(["w1", "w2", "w4"]));
+        assert_eq!((&json["method"], &json["seconds"]), (&json!("block"), &json!(1.5)));
+    }
+
+    #[tokio::test]
+    async fn what_answers_another_command_than_that_under_way_says_so_as_json() {
+        let mut bytes = Vec::new();
+        let mut printer = Printer::new(&mut bytes, OutputFormat::Json);
+        printer.print(Line::Frequency(1.0));
+        printer.answering(Some("/freq".to_owned()));
+        printer.print(Line::Frequency(1.0));
+        printer.answering(None);
+        printer.print(Line::Frequency(1.0));
+        printer.drain().await.unwrap();
+        let lines = String::from_utf8(bytes).unwrap();
+        let (plain, answer) =
+            ("{\"frequency\":1.0}\n", "{\"answers\":\"/freq\",\"frequency\":1.0}\n");
+        assert_eq!(lines, format!("{plain}{answer}{plain}"));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_written_in_part_is_finished_and_those_behind_it_are_dropped() {
+        let (output, mut input) = tokio::io::duplex(5);
+        let mut printer = Printer::new(output, OutputFormat::Text);
+        for line in ["first", "second", "third"] {
+            printer.line(line);
+        }
+        // As far as there is room, in which there is all but the end of the first line.
+        tokio::select! {
+            biased;
+            _ = printer.drain() => panic!("there is no room"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(printer.drop_waiting(), 2);
+        printer.line("last");
+        let mut read = String::new();
+        let (drained, _) = tokio::join!(
+            async {
+                let drained = printer.drain().await;
+                drop(printer);
+                drained
+            },
+            tokio::io::AsyncReadExt::read_to_string(&mut input, &mut read),
+        );
+        drained.unwrap();
+        assert_eq!(read, "first\nlast\n");
     }
 
     #[tokio::test]

@@ -6,6 +6,9 @@ use thiserror::Error;
 
 use super::input::CANCEL;
 
+/// The command that has an end of its own: `ok`, or `failed`.
+pub(crate) const RUN: &str = "/run";
+
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Command {
@@ -36,6 +39,41 @@ pub(crate) struct Call {
     pub(crate) arguments: String,
 }
 
+impl Command {
+    /// Whether it only asks for something, or sets it, so that it is carried out at once also while
+    /// another one is under way.
+    pub(crate) fn takes_no_time(&self) -> bool {
+        match self {
+            Self::Frequency(_) | Self::Workers | Self::Methods | Self::Kick(_) | Self::Help => true,
+            Self::Run
+            | Self::Reset
+            | Self::Call(_)
+            | Self::Results
+            | Self::Cancel
+            | Self::Save(_)
+            | Self::Quit => false,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Run => RUN,
+            Self::Reset => "/reset",
+            Self::Frequency(_) => "/freq",
+            Self::Workers => "/workers",
+            Self::Methods => "/methods",
+            Self::Call(_) => "/call",
+            Self::Results => "/results",
+            Self::Cancel => CANCEL,
+            Self::Save(_) => "/save",
+            Self::Kick(_) => "/kick",
+            Self::Help => "/help",
+            Self::Quit => "/quit",
+        }
+    }
+}
+
 /// What is known of a command: the one list behind `/help`, errors and suggestions.
 #[derive(Debug)]
 pub(crate) struct CommandInfo {
@@ -47,7 +85,7 @@ pub(crate) struct CommandInfo {
 
 pub(crate) const COMMANDS: &[CommandInfo] = &[
     CommandInfo {
-        name: "/run",
+        name: RUN,
         arguments: "",
         about: "runs, then prints the results, then `ok`; `failed` after errors",
         parse: |info, rest| info.alone(rest, Command::Run),
@@ -289,6 +327,10 @@ impl Quoted {
         }
         Self(shown)
     }
+
+    pub(crate) fn into_inner(self) -> String {
+        self.0
+    }
 }
 
 impl fmt::Display for Quoted {
@@ -322,6 +364,7 @@ mod tests {
             ("/help", Command::Help),
             ("/quit  ", Command::Quit),
         ] {
+            assert!(line.starts_with(command.name()), "{line:?}");
             assert_eq!(parse(line), Ok(Some(command)), "{line:?}");
         }
     }
