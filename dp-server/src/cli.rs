@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+#[cfg(feature = "page")]
+use clap::error::ErrorKind;
 use clap::{Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
 use dp_core::engine::logs::FORWARDED;
@@ -26,8 +28,8 @@ impl ServerArgs {
     /// [`main`] with options that have been read already.
     ///
     /// # Errors
-    /// One line: the server could not start, standard input or output failed, or clients did not
-    /// quit.
+    /// None, as with [`main`]: it prints one line and ends the process. A program that has something
+    /// left to do then uses the [`builder`](Self::builder).
     pub fn run<W: DistributedWorker>(self) -> anyhow::Result<()>
     where
         W::Server: Stateless,
@@ -40,6 +42,15 @@ impl ServerArgs {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub fn run_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
+        if let Err(error) = self.serve::<W>(state) {
+            // Returned from `main`, it would come with a backtrace of no use wherever that is turned on.
+            eprintln!("error: {error}");
+            std::process::exit(1);
+        }
+        Ok(())
+    }
+
+    fn serve<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
         #[cfg(feature = "otel")]
         let telemetry = Telemetry::from_env(&program_name(&W::contract().worker))?;
         start_logging(
@@ -141,7 +152,7 @@ fn raise_file_limit(workers: usize) {
 /// None: `main` returns only when all went well. Where the server could not start, standard input or
 /// output failed, or clients did not quit, it prints one line and ends the process with status 1, as
 /// wrong options end it with status 2. A returned error would be printed with a backtrace wherever
-/// `RUST_BACKTRACE` is set. [`ServerArgs::run`] returns its errors.
+/// `RUST_BACKTRACE` is set.
 pub fn main<W: DistributedWorker>() -> anyhow::Result<()>
 where
     W::Server: Stateless,
@@ -181,11 +192,24 @@ pub fn main_with<W: DistributedWorker>(state: W::Server) -> anyhow::Result<()> {
         return Ok(());
     }
     let args = ServerArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Err(error) = args.run_with::<W>(state) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
+    #[cfg(feature = "page")]
+    if let Some(option) = takes_a_subcommand(&args) {
+        let text = format!(
+            "`{option} certs`: `certs` is a subcommand, and not an address; write it first, as in \
+             `certs DIR`. A host of that name is `{option} certs:8148`\n"
+        );
+        command(&contract.worker, contract.version).error(ErrorKind::InvalidValue, text).exit();
     }
-    Ok(())
+    args.run_with::<W>(state)
+}
+
+/// The option, whose address may be left out, that has the subcommand's name for one.
+#[cfg(feature = "page")]
+fn takes_a_subcommand(args: &ServerArgs) -> Option<&'static str> {
+    let is_one = |address: &Option<String>| address.as_deref() == Some("certs");
+    [("--page", &args.page), ("--metrics", &args.metrics)]
+        .into_iter()
+        .find_map(|(option, address)| is_one(address).then_some(option))
 }
 
 /// What a server program is called after its worker; a generic one without its parameters.
@@ -207,8 +231,8 @@ fn command(worker: &str, version: &'static str) -> Command {
              Clients connect to it with their workers. Once enough have joined, `/run` on standard \
              input runs them all, and prints what they recorded; `/help` lists the commands. \
              `/quit`, or the end of the input, ends the clients and then the server.\n\n\
-             Ctrl-C cancels what is under way. A second one, or one when nothing is, quits, and \
-             so do SIGTERM and SIGHUP.\n\n\
+             Ctrl-C cancels what is under way; a second one quits. When nothing is under way it \
+             takes two within 3 s. SIGTERM and SIGHUP quit at once.\n\n\
              The console's lines go to standard output, logs to standard error."
         ))
         .subcommand(CertsArgs::augment_args(Command::new("certs")))
@@ -224,7 +248,7 @@ Examples:
       SERVER --workers 4 --launch ./client --launch-clients 4
       SERVER --workers 4 --launch 'mpirun -n 4 ./client'
   In a batch job: run once they are there, quit, and fail where the run did:
-      SERVER --workers 4 --once --report run.json
+      SERVER --workers 4 --once --wait-for 300 --report run.json
   Listen at a Unix socket, for clients of the same user, and for this machine over TCP:
       SERVER --bind unix:/tmp/lab.sock --bind 127.0.0.1
   Let clients on other machines join that have the same secret:

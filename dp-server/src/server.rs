@@ -323,7 +323,7 @@ impl<W: DistributedWorker> fmt::Debug for Server<W> {
 #[non_exhaustive]
 pub enum ReadyError {
     /// Too few workers have joined in time.
-    #[error("{} within {} s (--wait-for)", joined(*.present, *.needed), after.as_secs_f64())]
+    #[error("{} within {} s (--wait-for)", have_joined(*.present, *.needed), after.as_secs_f64())]
     TooFew {
         /// How many have.
         present: usize,
@@ -333,7 +333,7 @@ pub enum ReadyError {
         after: Duration,
     },
     /// Everything that was launched to start clients has ended, and nobody else is expected.
-    #[error("{}, and all that was launched has ended: {ends}", joined(*.present, *.needed))]
+    #[error("{}, and all that was launched has ended: {ends}", have_joined(*.present, *.needed))]
     LaunchedEnded {
         /// How many workers have joined.
         present: usize,
@@ -344,7 +344,8 @@ pub enum ReadyError {
     },
 }
 
-fn joined(present: usize, needed: usize) -> String {
+/// As in `1 of 3 workers have joined`.
+pub(crate) fn have_joined(present: usize, needed: usize) -> String {
     let workers = if needed == 1 { "worker has" } else { "workers have" };
     format!("{present} of {needed} {workers} joined")
 }

@@ -9,7 +9,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 
-use super::output::{Line, Printer};
+use super::output::Line;
+use super::printer::Printer;
 use super::roll::Roll;
 use crate::runs::{Origin, RunState};
 use crate::server::Server;

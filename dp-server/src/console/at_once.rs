@@ -48,7 +48,7 @@ where
             }
         };
         let name = text.split_whitespace().next().unwrap_or_default();
-        self.printer.answering(Some(Quoted::new(name).into_inner()));
+        self.printer.answering((!name.is_empty()).then(|| Quoted::new(name).into_inner()));
         match command {
             Ok(Command::Kick(id)) => _ = self.kick_now(&id),
             Ok(command) => self.answer(&command),
@@ -63,10 +63,8 @@ where
     fn say_that_it_waits(&mut self, line: &str) {
         if self.screen.is_some() && !self.printer.is_full() {
             let name = Quoted::new(line.split_whitespace().next().unwrap_or_default());
-            let text = format!(
-                "{name} waits for the end of `{}`, which `/cancel` cancels",
-                self.under.name
-            );
+            let text =
+                format!("{name} waits for the end of `{}`, which Ctrl-C cancels", self.under.name);
             self.printer.line(&text);
         }
     }

@@ -9,8 +9,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::output::{Line, Printer};
+use super::output::Line;
 use super::parse::Quoted;
+use super::printer::Printer;
 use super::watch::{Cancelling, Waited};
 use super::{Console, ConsoleError};
 use crate::time::timeout;

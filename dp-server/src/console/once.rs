@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::run::Ran;
 use super::watch::{Cancelling, Waited};
 use super::{Console, ConsoleError};
-use crate::server::{ReadyError, Server};
+use crate::server::{ReadyError, Server, have_joined};
 use crate::time::sleep;
 
 /// How often to say how many have joined, at the most.
@@ -23,13 +23,13 @@ where
 {
     /// Waits until enough workers are there, runs, and ends. The log says how far it is.
     pub(crate) async fn once(mut self) -> Result<Ran, ConsoleError> {
-        self.progress_is_logged = true;
         self.announcer.take_roll(self.server, &mut self.printer);
         self.under.begin("--once");
         let ran = match self.meanwhile(joined(self.server), Cancelling::Drops).await? {
             Waited::Done(Ok(master)) => {
                 tracing::info!("the run begins, with {}", count(master.len()));
                 let begun = Instant::now();
+                self.progress_is_logged = true;
                 let ran = self.run().await?;
                 let after = super::progress::clock(begun.elapsed());
                 match &ran {
@@ -56,7 +56,7 @@ async fn joined<W: DistributedWorker>(server: &Server<W>) -> Result<MasterWorker
     loop {
         let (here, needed) = (server.fleet.len(), server.settings.workers);
         if said != Some(here) && here < needed {
-            tracing::info!("{here} of {} have joined", count(needed));
+            tracing::info!("{}", have_joined(here, needed));
             said = Some(here);
         }
         tokio::select! {

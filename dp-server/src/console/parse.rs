@@ -105,19 +105,19 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     CommandInfo {
         name: "/freq",
         arguments: "[HZ]",
-        about: "sets the frequency, in calls per second; without an argument prints it",
+        about: "sets the frequency, in calls per second; without an argument prints it; at once, also during a run",
         parse: |_, rest| frequency(rest),
     },
     CommandInfo {
         name: "/workers",
         arguments: "",
-        about: "lists who is connected: id, address, version, what each is running and for how long",
+        about: "lists who is connected: id, address, version, what each is running and for how long; at once, also during a run",
         parse: |info, rest| info.alone(rest, Command::Workers),
     },
     CommandInfo {
         name: "/methods",
         arguments: "",
-        about: "lists the remote methods with their signatures and what they do",
+        about: "lists the remote methods with their signatures and what they do; at once, also during a run",
         parse: |info, rest| info.alone(rest, Command::Methods),
     },
     CommandInfo {
@@ -135,25 +135,25 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     CommandInfo {
         name: CANCEL,
         arguments: "",
-        about: "written while a command is under way: cancels it, and prints what there is",
+        about: "written while a command is under way: cancels it, and prints what there is; again: waits no longer",
         parse: |info, rest| info.alone(rest, Command::Cancel),
     },
     CommandInfo {
         name: "/kick",
         arguments: "ID",
-        about: "disconnects the client of worker ID, with all its workers",
+        about: "disconnects the client of worker ID, with all its workers; at once, also during a run",
         parse: |_, rest| kick(rest),
     },
     CommandInfo {
         name: "/help",
         arguments: "",
-        about: "prints this list",
+        about: "prints this list; at once, also during a run",
         parse: |info, rest| info.alone(rest, Command::Help),
     },
     CommandInfo {
         name: "/quit",
         arguments: "",
-        about: "tells the clients to quit, then quits",
+        about: "tells the clients to quit, then quits; after the command under way",
         parse: |info, rest| info.alone(rest, Command::Quit),
     },
 ];

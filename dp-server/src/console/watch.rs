@@ -250,3 +250,42 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_interrupt_of_a_command_ends_the_console_and_cancels_do_not() {
+        let mut under = Under::default();
+        under.begin("/run");
+        for _ in 0..3 {
+            assert!(!under.ends(Asked::Cancel));
+        }
+        assert!(!under.ends(Asked::Interrupt) && !under.quits);
+        assert!(!under.ends(Asked::Cancel));
+        assert!(under.ends(Asked::Interrupt) && under.quits);
+    }
+
+    #[test]
+    fn termination_ends_it_at_once() {
+        let mut under = Under::default();
+        under.begin("/call");
+        assert!(under.ends(Asked::End) && under.quits);
+    }
+
+    #[test]
+    fn a_command_that_waited_behind_an_interrupted_one_is_not_the_first_to_be_interrupted() {
+        let mut under = Under::default();
+        under.begin("/help");
+        assert!(!under.ends(Asked::Interrupt));
+        under.begin("/help");
+        assert!(under.ends(Asked::Interrupt));
+        // Nothing was under way in between, or it is long ago.
+        for last in [None, Instant::now().checked_sub(TWICE)] {
+            under.last = last;
+            under.begin("/help");
+            assert!(!under.ends(Asked::Interrupt), "{last:?}");
+        }
+    }
+}

@@ -78,8 +78,7 @@ async fn a_pipe_may_write_everything_at_once() {
     let asked = short.iter().position(|line| *line == "2.5").unwrap();
     assert!(asked >= 2, "{short:?}");
     short.remove(asked);
-    let expected =
-        ["new worker arrived", "ready to run", "greeted Ada", "ok", "greeted Ada", "ok"];
+    let expected = ["new worker arrived", "ready to run", "greeted Ada", "ok", "greeted Ada", "ok"];
     assert_eq!(short, expected);
 }
 
