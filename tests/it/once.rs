@@ -117,7 +117,7 @@ fn a_setting_that_cannot_be_used_is_named() {
         (&["--page", "certs", "keys"], 2, ""),
         (&["--page", "certs"], 2, "`certs` is a subcommand, and not an address; write it first"),
         (&["--metrics", "certs"], 2, "`certs` is a subcommand, and not an address; write it first"),
-        (&["--wait-for", "-1"], 2, "--wait-for"),
+        (&["--wait-for=-1"], 2, "--wait-for"),
     ] {
         let args = [&["--bind", "127.0.0.1:0"], args].concat();
         // It would show where it comes from, which helps nobody.

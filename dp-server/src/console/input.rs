@@ -82,6 +82,11 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         self.ahead.push_back(next);
     }
 
+    /// How many lines wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ahead.len()
+    }
+
     fn reads_ahead(&self) -> bool {
         let ended = matches!(self.ahead.back(), Some(Ok(None) | Err(_)));
         !ended && self.ahead.len() < MAX_AHEAD.0 && self.ahead_bytes < MAX_AHEAD.1

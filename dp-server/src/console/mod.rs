@@ -270,15 +270,11 @@ where
         self.announcer.take_roll(self.server, &mut self.printer);
         // When it was asked whether Ctrl-C means to end it.
         let mut asked: Option<Instant> = None;
+        let mut over: Option<Asked> = None;
         while !self.under.quits {
-            let step = tokio::select! {
-                biased;
-                step = self.step(While::Idle) => step?,
-                // Nothing happens: the next Ctrl-C is not for the command before.
-                () = std::future::ready(()), if self.under.last.is_some() => {
-                    self.under.last = None;
-                    continue;
-                }
+            let step = match over.take() {
+                Some(asked) => Step::Asked(asked),
+                None => self.step(While::Idle).await?,
             };
             match step {
                 Step::Other => {}
@@ -297,9 +293,7 @@ where
                     if self.obey(line).await? == Next::End {
                         break;
                     }
-                    if !self.written(true).await? {
-                        self.leave_out(0);
-                    }
+                    over = self.ended().await?;
                     self.printer.keep();
                 }
             }

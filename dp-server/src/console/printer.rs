@@ -161,11 +161,21 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
         self.kept = self.buffer.len();
     }
 
-    /// Drops the lines of which nothing is written yet, and that are not kept. How many they are.
-    pub(crate) fn drop_waiting(&mut self) -> usize {
-        if self.written == self.buffer.len() {
-            return 0;
-        }
+    /// Whether there are lines of which nothing is written yet, and that are not kept.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.unwritten() < self.buffer.len()
+    }
+
+    /// Drops these. How many they are.
+    pub(crate) fn drop_unwritten(&mut self) -> usize {
+        let from = self.unwritten();
+        let dropped = self.buffer[from..].iter().filter(|byte| **byte == b'\n').count();
+        self.buffer.truncate(from);
+        dropped
+    }
+
+    /// Where they begin.
+    fn unwritten(&self) -> usize {
         // One that is written in part is written to its end.
         let begun = match self.written {
             0 => 0,
@@ -175,10 +185,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
                 end.map_or(self.buffer.len(), |end| written + end + 1)
             }
         };
-        let begun = begun.max(self.kept);
-        let dropped = self.buffer[begun..].iter().filter(|byte| **byte == b'\n').count();
-        self.buffer.truncate(begun);
-        dropped
+        begun.max(self.kept)
     }
 }
 
@@ -215,7 +222,7 @@ mod tests {
             _ = printer.drain() => panic!("there is no room"),
             () = std::future::ready(()) => {}
         }
-        assert_eq!(printer.drop_waiting(), 2);
+        assert_eq!(printer.drop_unwritten(), 2);
         printer.line("last");
         let mut read = String::new();
         let (drained, _) = tokio::join!(

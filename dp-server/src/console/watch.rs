@@ -30,8 +30,10 @@ pub(super) struct Under {
     pub(super) name: &'static str,
     /// Ctrl-C has ended it: the next one quits.
     interrupted: bool,
-    /// When it was last pressed, unless nothing has been under way since.
-    pub(super) last: Option<Instant>,
+    /// When it was last pressed.
+    last: Option<Instant>,
+    /// How many of the lines that waited then have not had their turn.
+    behind: usize,
     /// The console is to end.
     pub(super) quits: bool,
 }
@@ -64,6 +66,8 @@ pub(super) enum While {
     Working,
     /// It prints, and says nothing else in between.
     Printing,
+    /// A command is over, but for what is not written yet.
+    Ending,
 }
 
 /// What has happened.
@@ -92,18 +96,20 @@ impl Under {
     pub(super) fn begin(&mut self, name: &'static str) {
         // One that ended the command before, behind which this one was waiting already.
         let recent = self.last.is_some_and(|last| last.elapsed() < TWICE);
-        (self.name, self.interrupted) = (name, recent);
+        (self.name, self.interrupted) = (name, self.behind > 0 && recent);
+        self.behind = self.behind.saturating_sub(1);
     }
 
-    /// Whether what was asked ends the console; otherwise it cancels the command.
-    fn ends(&mut self, asked: Asked) -> bool {
+    /// Whether what was asked, while so many lines wait, ends the console; otherwise it cancels the
+    /// command.
+    pub(super) fn ends(&mut self, asked: Asked, waiting: usize) -> bool {
         let ends = match asked {
             Asked::Cancel => false,
             Asked::Interrupt => self.interrupted,
             Asked::End => true,
         };
         if asked == Asked::Interrupt {
-            (self.interrupted, self.last) = (true, Some(Instant::now()));
+            (self.interrupted, self.last, self.behind) = (true, Some(Instant::now()), waiting);
         }
         self.quits |= ends;
         ends
@@ -151,7 +157,7 @@ where
                 }
             };
             let Step::Asked(asked) = step else { continue };
-            if self.under.ends(asked) {
+            if self.under.ends(asked, self.input.waiting()) {
                 break Waited::Quit;
             }
             match cancelling {
@@ -169,17 +175,32 @@ where
     pub(super) async fn written(&mut self, all: bool) -> Result<bool, ConsoleError> {
         while if all { self.printer.is_waiting() } else { self.printer.is_full() } {
             if let Step::Asked(asked) = self.step(While::Printing).await? {
-                self.under.ends(asked);
+                self.under.ends(asked, self.input.waiting());
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// Waits until all that a command has printed is written. What was asked meanwhile of a console for
+    /// which nothing is left to do but that.
+    pub(super) async fn ended(&mut self) -> Result<Option<Asked>, ConsoleError> {
+        while self.printer.is_waiting() {
+            let Step::Asked(asked) = self.step(While::Ending).await? else { continue };
+            if !self.printer.has_unwritten() {
+                return Ok(Some(asked));
+            }
+            self.under.ends(asked, self.input.waiting());
+            self.leave_out(0);
+            break;
+        }
+        Ok(None)
+    }
+
     /// Leaves out what is not written yet of what the command prints, and `more` lines that it would
     /// have printed. Whether it was anything.
     pub(super) fn leave_out(&mut self, more: usize) -> bool {
-        let left_out = self.printer.drop_waiting() + more;
+        let left_out = self.printer.drop_unwritten() + more;
         if left_out > 0 {
             let lines = if left_out == 1 { "line is" } else { "lines are" };
             let text = format!("cancelled while it was printed: {left_out} {lines} left out");
@@ -205,7 +226,7 @@ where
                 step = self.step(While::Printing) => step?,
             };
             let Step::Asked(asked) = step else { continue };
-            self.under.ends(asked);
+            self.under.ends(asked, self.input.waiting());
             break;
         }
         let still = self.server.fleet.given_up();
@@ -234,7 +255,9 @@ where
             }
             // Arrivals before lines: a command that is there at the same time was written without
             // knowing of them, but its answer should not come before them.
-            heard = announcer.heard(), if room && meanwhile != While::Printing => {
+            heard = announcer.heard(),
+                if room && matches!(meanwhile, While::Idle | While::Working) =>
+            {
                 announcer.announce(heard, server, printer);
                 return Ok(Step::Other);
             }
@@ -244,9 +267,14 @@ where
             }
             next = next, if room || !idle => next,
         };
-        match idle {
-            true => next.map(Step::Line).map_err(ConsoleError::Input),
-            false => Ok(self.look_at(next)),
+        match meanwhile {
+            While::Idle => next.map(Step::Line).map_err(ConsoleError::Input),
+            // Whoever wrote it may have read all that there was to read of the command.
+            While::Ending if !self.printer.has_unwritten() => {
+                self.input.keep(next);
+                Ok(Step::Other)
+            }
+            _ => Ok(self.look_at(next)),
         }
     }
 }
@@ -260,32 +288,36 @@ mod tests {
         let mut under = Under::default();
         under.begin("/run");
         for _ in 0..3 {
-            assert!(!under.ends(Asked::Cancel));
+            assert!(!under.ends(Asked::Cancel, 0));
         }
-        assert!(!under.ends(Asked::Interrupt) && !under.quits);
-        assert!(!under.ends(Asked::Cancel));
-        assert!(under.ends(Asked::Interrupt) && under.quits);
+        assert!(!under.ends(Asked::Interrupt, 0) && !under.quits);
+        assert!(!under.ends(Asked::Cancel, 0));
+        assert!(under.ends(Asked::Interrupt, 0) && under.quits);
     }
 
     #[test]
     fn termination_ends_it_at_once() {
         let mut under = Under::default();
         under.begin("/call");
-        assert!(under.ends(Asked::End) && under.quits);
+        assert!(under.ends(Asked::End, 0) && under.quits);
     }
 
     #[test]
     fn a_command_that_waited_behind_an_interrupted_one_is_not_the_first_to_be_interrupted() {
         let mut under = Under::default();
         under.begin("/help");
-        assert!(!under.ends(Asked::Interrupt));
+        assert!(!under.ends(Asked::Interrupt, 1));
         under.begin("/help");
-        assert!(under.ends(Asked::Interrupt));
-        // Nothing was under way in between, or it is long ago.
-        for last in [None, Instant::now().checked_sub(TWICE)] {
-            under.last = last;
-            under.begin("/help");
-            assert!(!under.ends(Asked::Interrupt), "{last:?}");
-        }
+        assert!(under.ends(Asked::Interrupt, 0));
+        // It came later, or it is long ago.
+        let mut under = Under::default();
+        under.begin("/help");
+        assert!(!under.ends(Asked::Interrupt, 1));
+        under.begin("/help");
+        under.begin("/help");
+        assert!(!under.ends(Asked::Interrupt, 1));
+        under.last = Instant::now().checked_sub(TWICE);
+        under.begin("/help");
+        assert!(!under.ends(Asked::Interrupt, 0));
     }
 }
