@@ -50,7 +50,7 @@ where
         let name = text.split_whitespace().next().unwrap_or_default();
         self.printer.answering((!name.is_empty()).then(|| Quoted::new(name).into_inner()));
         match command {
-            Ok(Command::Kick(id)) => _ = self.kick_now(&id),
+            Ok(Command::Kick(id)) => self.kick_now(&id),
             Ok(command) => self.answer(&command),
             Err(error) => self.print(Line::Error(&error)),
         }
