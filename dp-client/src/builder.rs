@@ -68,7 +68,9 @@ impl Security {
         let token = match &self.token {
             None => None,
             Some(TokenSource::Given(token)) => Some(token.clone()),
-            Some(TokenSource::File(path)) => Some(Token::read(path)?),
+            Some(TokenSource::File(path)) => {
+                Some(Token::read(path).map_err(|error| error.of("--token-file or DP_TOKEN_FILE"))?)
+            }
             Some(TokenSource::Environment) => Token::from_env()?,
         };
         let identity = self.identity.as_ref().map(|(cert, key)| (cert.as_path(), key.as_path()));

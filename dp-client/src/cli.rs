@@ -294,8 +294,21 @@ impl ClientArgs {
     /// [`main`] with options that have been read already.
     ///
     /// # Errors
-    /// One line: the server refused this client, was lost, or could not be reached in time.
+    /// None, as with [`main`]: it prints one line and ends the process. A program that has something
+    /// left to do then uses the [`builder`](Self::builder).
     pub fn run<W: DistributedWorker>(
+        self,
+        constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
+    ) -> anyhow::Result<()> {
+        if let Err(error) = self.serve(constructor) {
+            // Returned from `main`, it would come with a backtrace of no use wherever that is turned on.
+            eprintln!("error: {error}");
+            std::process::exit(1);
+        }
+        Ok(())
+    }
+
+    fn serve<W: DistributedWorker>(
         self,
         constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
     ) -> anyhow::Result<()> {
@@ -363,18 +376,14 @@ async fn end_of_input() {
 /// # Errors
 /// None: `main` returns only when the server said quit. Where the server refused this client, or could not be reached in time, it prints one line and ends the process with status 1, as
 /// wrong options end it with status 2. A returned error would be printed with a backtrace wherever
-/// `RUST_BACKTRACE` is set. [`ClientArgs::run`] returns its errors.
+/// `RUST_BACKTRACE` is set.
 pub fn main<W: DistributedWorker>(
     constructor: impl Fn(&WorkerInfo) -> W + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let contract = W::contract();
     let matches = command(&contract.worker, contract.version).get_matches();
     let args = ClientArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Err(error) = args.run(constructor) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
-    }
-    Ok(())
+    args.run(constructor)
 }
 
 /// What a client program is called after its worker; a generic one without its parameters.

@@ -13,8 +13,8 @@ use crate::{Broadcast, CallError, DistributedWorker, Group, Metric, WorkerId, Wo
 pub use crate::buckets::Buckets;
 pub use crate::fleet::{
     Admitted, Awaited, BarrierStatus, CallStatistics, DURATION_BOUNDS, Departure, Fleet,
-    FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, MapStatus, Peer, Running, ServeError,
-    WorkerStatus,
+    FleetEvent, ForwardedLine, ForwardedLogs, FrequencyError, GivenUp, MapStatus, Peer, Running,
+    ServeError, WorkerStatus,
 };
 pub use crate::host::{Host, HostError};
 #[doc(hidden)]

@@ -97,10 +97,18 @@ pub struct ServerArgs {
 
     /// Run as soon as enough workers have joined, and quit: for batch jobs
     ///
-    /// As if `/run` and `/quit` were typed then; standard input is not read. The status is 1 where the run
-    /// failed, or did not come about.
+    /// As if `/run` and `/quit` were typed then; standard input is not read. Standard error says how far it
+    /// is. The status is 1 where the run failed or did not come about, and where its results or its
+    /// report could not be written.
     #[arg(long, env = "DP_ONCE", value_parser = FalseyValueParser::new())]
     pub once: bool,
+
+    /// With --once: how long to wait for the workers, in seconds [default: for ever]
+    ///
+    /// Then it ends with status 1, and says how many of how many have joined. Without this option it does
+    /// so, too, once everything that --launch has started has ended.
+    #[arg(long, env = "DP_WAIT_FOR", value_name = "SECONDS", value_parser = seconds)]
+    pub wait_for: Option<Duration>,
 
     /// Calls per second for what is started one after another [default: 1]
     #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
@@ -383,6 +391,7 @@ impl ServerArgs {
         let mut settings = Settings {
             bind: Some(self.bind.clone()).filter(|bind| !bind.is_empty()),
             workers: self.workers,
+            wait_for: self.wait_for,
             frequency: self.frequency,
             output: self.output,
             results_file: self.results.clone(),

@@ -215,6 +215,14 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// How long [`Server::ready`] waits until so many [workers](Self::workers) have joined; default: for
+    /// ever. What was [launched](Self::launch) is not waited for that long once it has ended with an
+    /// error.
+    pub fn wait_for(mut self, time: Duration) -> Self {
+        self.settings.wait_for = Some(time);
+        self
+    }
+
     /// Calls per second for `postpone` and `delay`: finite and above 0. Default: that of dp-core.
     pub fn frequency(mut self, hz: f64) -> Self {
         self.settings.frequency = Some(hz);

@@ -4,13 +4,14 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+#[cfg(feature = "page")]
+use clap::error::ErrorKind;
 use clap::{Args, Command, FromArgMatches};
 use dp_core::DistributedWorker;
 use dp_core::engine::logs::FORWARDED;
 #[cfg(feature = "otel")]
 use dp_core::engine::otel::Telemetry;
 use dp_core::net::files;
-use tokio::io::AsyncWriteExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -19,8 +20,7 @@ use crate::args::ServerArgs;
 use crate::builder::Stateless;
 use crate::certs::CertsArgs;
 use crate::chain;
-use crate::console::{self, ConsoleError};
-use crate::server::Server;
+use crate::console::{self, Console, Ran};
 use crate::signals;
 use crate::terminal::{self, Choices, Terminal};
 
@@ -28,8 +28,8 @@ impl ServerArgs {
     /// [`main`] with options that have been read already.
     ///
     /// # Errors
-    /// One line: the server could not start, standard input or output failed, or clients did not
-    /// quit.
+    /// None, as with [`main`]: it prints one line and ends the process. A program that has something
+    /// left to do then uses the [`builder`](Self::builder).
     pub fn run<W: DistributedWorker>(self) -> anyhow::Result<()>
     where
         W::Server: Stateless,
@@ -42,6 +42,15 @@ impl ServerArgs {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub fn run_with<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
+        if let Err(error) = self.serve::<W>(state) {
+            // Returned from `main`, it would come with a backtrace of no use wherever that is turned on.
+            eprintln!("error: {error}");
+            std::process::exit(1);
+        }
+        Ok(())
+    }
+
+    fn serve<W: DistributedWorker>(self, state: W::Server) -> anyhow::Result<()> {
         #[cfg(feature = "otel")]
         let telemetry = Telemetry::from_env(&program_name(&W::contract().worker))?;
         start_logging(
@@ -61,13 +70,18 @@ impl ServerArgs {
             let (sender, mut signals) = console::Signals::channel();
             signals::listen(sender.clone()).await?;
             let server = tokio::select! {
-                server = self.builder::<W>().state(state).metrics_table(table).start() => server?,
+                server = self.builder::<W>().state(state).metrics_table(table || self.once).start() => server?,
                 () = signals.any() => return Err(anyhow!("it ended by a signal before it had started")),
             };
             let choices = Choices { history: !self.no_history, output: self.output };
             let terminal = if self.once { None } else { Terminal::open(&server, choices, sender) };
+            let mut ran = Ran::Ok;
             let console = match terminal {
-                _ if self.once => once(&server, signals).await,
+                _ if self.once => {
+                    let (input, output) = (tokio::io::empty(), tokio::io::stdout());
+                    let once = Console::new(&server, input, output, signals, None).once().await;
+                    once.map(|came| ran = came)
+                }
                 Some(terminal) => {
                     let (input, output, screen, showing) = terminal.into_parts();
                     let console = server.console_with(input, output, signals, Some(screen)).await;
@@ -80,19 +94,14 @@ impl ServerArgs {
                 }
             };
             // Also when the console broke: its clients have nobody else to tell them.
-            let report = server.last_report();
-            let ran = report.as_ref().map(|report| report.is_ok());
-            let unwritten = report.is_some_and(|report| !report.unwritten().is_empty());
             let shutdown = server.shutdown().await;
             console?;
             shutdown?;
             match ran {
-                Some(false) if self.once => Err(anyhow!("the run failed (--once)")),
-                Some(true) if self.once && unwritten => {
-                    Err(anyhow!("the run is ok, and its report was not written (--once)"))
-                }
-                None if self.once => Err(anyhow!("it ended before it could run (--once)")),
-                _ => anyhow::Ok(()),
+                Ran::Ok => anyhow::Ok(()),
+                Ran::Failed => Err(anyhow!("the run failed (--once)")),
+                Ran::Incomplete(why) => Err(anyhow!("the run is ok (--once), but {why}")),
+                Ran::NotRun(why) => Err(anyhow!("it ended before it could run (--once): {why}")),
             }
         });
         // Not dropped: that would wait for a schedule that blocks its thread.
@@ -114,25 +123,6 @@ fn raise_file_limit(workers: usize) {
             "--workers {workers}: each client takes one open file, and this process may have {limit}: \
              start it after `ulimit -n {needed}`, or let clients host several workers each"
         );
-    }
-}
-
-/// A console at which `/run` and `/quit` are typed as soon as enough workers are there.
-async fn once<W: DistributedWorker>(
-    server: &Server<W>,
-    signals: console::Signals,
-) -> Result<(), ConsoleError> {
-    let (mut typed, input) = tokio::io::duplex(64);
-    let console = server.console_with(input, tokio::io::stdout(), signals, None);
-    let typing = async {
-        let _ = server.ready().await;
-        // A console that has ended reads no more.
-        let _ = typed.write_all(b"/run\n/quit\n").await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        ended = console => ended,
-        () = typing => Ok(()),
     }
 }
 
@@ -162,7 +152,7 @@ async fn once<W: DistributedWorker>(
 /// None: `main` returns only when all went well. Where the server could not start, standard input or
 /// output failed, or clients did not quit, it prints one line and ends the process with status 1, as
 /// wrong options end it with status 2. A returned error would be printed with a backtrace wherever
-/// `RUST_BACKTRACE` is set. [`ServerArgs::run`] returns its errors.
+/// `RUST_BACKTRACE` is set.
 pub fn main<W: DistributedWorker>() -> anyhow::Result<()>
 where
     W::Server: Stateless,
@@ -202,11 +192,24 @@ pub fn main_with<W: DistributedWorker>(state: W::Server) -> anyhow::Result<()> {
         return Ok(());
     }
     let args = ServerArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Err(error) = args.run_with::<W>(state) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
+    #[cfg(feature = "page")]
+    if let Some(option) = takes_a_subcommand(&args) {
+        let text = format!(
+            "`{option} certs`: `certs` is a subcommand, and not an address; write it first, as in \
+             `certs DIR`. A host of that name is `{option} certs:8148`\n"
+        );
+        command(&contract.worker, contract.version).error(ErrorKind::InvalidValue, text).exit();
     }
-    Ok(())
+    args.run_with::<W>(state)
+}
+
+/// The option, whose address may be left out, that has the subcommand's name for one.
+#[cfg(feature = "page")]
+fn takes_a_subcommand(args: &ServerArgs) -> Option<&'static str> {
+    let is_one = |address: &Option<String>| address.as_deref() == Some("certs");
+    [("--page", &args.page), ("--metrics", &args.metrics)]
+        .into_iter()
+        .find_map(|(option, address)| is_one(address).then_some(option))
 }
 
 /// What a server program is called after its worker; a generic one without its parameters.
@@ -228,8 +231,8 @@ fn command(worker: &str, version: &'static str) -> Command {
              Clients connect to it with their workers. Once enough have joined, `/run` on standard \
              input runs them all, and prints what they recorded; `/help` lists the commands. \
              `/quit`, or the end of the input, ends the clients and then the server.\n\n\
-             Ctrl-C cancels what is under way. A second one, or one when nothing is, quits, and \
-             so do SIGTERM and SIGHUP.\n\n\
+             Ctrl-C cancels what is under way; a second one quits. When nothing is under way it \
+             takes two within 3 s. SIGTERM and SIGHUP quit at once.\n\n\
              The console's lines go to standard output, logs to standard error."
         ))
         .subcommand(CertsArgs::augment_args(Command::new("certs")))
@@ -245,7 +248,7 @@ Examples:
       SERVER --workers 4 --launch ./client --launch-clients 4
       SERVER --workers 4 --launch 'mpirun -n 4 ./client'
   In a batch job: run once they are there, quit, and fail where the run did:
-      SERVER --workers 4 --once --report run.json
+      SERVER --workers 4 --once --wait-for 300 --report run.json
   Listen at a Unix socket, for clients of the same user, and for this machine over TCP:
       SERVER --bind unix:/tmp/lab.sock --bind 127.0.0.1
   Let clients on other machines join that have the same secret:

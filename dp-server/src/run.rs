@@ -123,7 +123,7 @@ pub(crate) async fn execute<W: DistributedWorker>(
         let storing = Gathering::<W>::store_all(master.clone(), store, within);
         tokio::select! {
             stored = storing => stored.map_err(|reason| RunError::Unsaved { reason })?,
-            () = turn.cancelled() => {
+            () = turn.cancelled(1) => {
                 return Err(RunError::Unsaved { reason: "cancelled".to_owned() });
             }
         }
@@ -141,7 +141,7 @@ pub(crate) async fn execute<W: DistributedWorker>(
     let ended = tokio::select! {
         biased;
         ended = tasks.join_next() => Some(ended),
-        () = turn.cancelled() => None,
+        () = turn.cancelled(1) => None,
     };
     let mut cancelled = ended.is_none();
     let (error, failed) = match ended {
@@ -152,10 +152,12 @@ pub(crate) async fn execute<W: DistributedWorker>(
 
     entry.gathering();
     let mut gathering = Gathering::<W>::new(master);
+    // Cancelled before, it has this left to do, which another cancelling gives up.
+    let given_up = 1 + usize::from(cancelled);
     tokio::select! {
         biased;
         () = gathering.proceed(within) => {}
-        () = turn.cancelled(), if !cancelled => cancelled = true,
+        () = turn.cancelled(given_up) => cancelled = true,
     }
     let unsaved = gathering.store(server.store.as_deref(), within).await;
     let gathered = gathering.finish();
@@ -280,12 +282,13 @@ fn lost<W: DistributedWorker>(
 
 /// The right to run, of which there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<Option<watch::Sender<bool>>>);
+pub(crate) struct Turns(Mutex<Option<watch::Sender<usize>>>);
 
 /// It, given back when dropped.
 pub(crate) struct Turn<'a> {
     turns: &'a Turns,
-    cancelled: watch::Receiver<bool>,
+    /// How often it was cancelled.
+    cancelled: watch::Receiver<usize>,
 }
 
 impl Turns {
@@ -294,7 +297,7 @@ impl Turns {
         if current.is_some() {
             return None;
         }
-        let (sender, cancelled) = watch::channel(false);
+        let (sender, cancelled) = watch::channel(0);
         *current = Some(sender);
         Some(Turn { turns: self, cancelled })
     }
@@ -307,17 +310,18 @@ impl Turns {
     /// Tells whoever has it to stop; `false` if nobody has.
     pub(crate) fn cancel(&self) -> bool {
         let current = self.lock();
-        current.as_ref().map(|sender| sender.send_replace(true)).is_some()
+        current.as_ref().map(|sender| sender.send_modify(|times| *times += 1)).is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<watch::Sender<bool>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<watch::Sender<usize>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Turn<'_> {
-    async fn cancelled(&mut self) {
-        if self.cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
+    /// Completes once it was cancelled so many times.
+    async fn cancelled(&mut self, times: usize) {
+        if self.cancelled.wait_for(|cancelled| *cancelled >= times).await.is_err() {
             pending().await
         }
     }
@@ -349,10 +353,13 @@ mod tests {
         let mut turn = turns.take().unwrap();
         assert!(turns.take().is_none());
         assert!(turns.cancel());
-        turn.cancelled().await;
+        turn.cancelled(1).await;
+        assert_eq!(*turn.cancelled.borrow(), 1);
+        assert!(turns.cancel());
+        turn.cancelled(2).await;
         drop(turn);
         assert!(!turns.cancel());
-        assert!(turns.take().is_some_and(|turn| !*turn.cancelled.borrow()));
+        assert!(turns.take().is_some_and(|turn| *turn.cancelled.borrow() == 0));
     }
 
     #[tokio::test]

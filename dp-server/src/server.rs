@@ -1,6 +1,7 @@
 //! A server that is up.
 
 use std::fmt;
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::runs::{Origin, Runs};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::terminal::Screen;
+use crate::time;
 use crate::traffic::Traffic;
 
 /// Connections that were told to go are given this long to do so.
@@ -156,18 +158,56 @@ impl<W: DistributedWorker> Server<W> {
     /// returns all that are there.
     ///
     /// # Errors
-    /// [`ReadyError`] is kept for what may go wrong later: today it waits for as long as it takes.
+    /// [`ReadyError`]: too few have joined within the time that [`wait_for`](ServerBuilder::wait_for)
+    /// sets, or everything that was [launched](ServerBuilder::launch) has ended. Without either it waits
+    /// for as long as it takes.
     ///
     /// # Cancel safety
     /// It can be dropped at any time, as in a `tokio::time::timeout`.
     pub async fn ready(&self) -> Result<MasterWorker<W>, ReadyError> {
         let needed = self.settings.workers;
-        loop {
-            self.fleet.joined(needed).await;
-            let master = self.fleet.master();
-            // One may have left between the two.
-            if master.len() >= needed {
-                return Ok(master);
+        let joined = async {
+            loop {
+                self.fleet.joined(needed).await;
+                let master = self.fleet.master();
+                // One may have left between the two.
+                if master.len() >= needed {
+                    return master;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            master = joined => Ok(master),
+            error = self.too_few() => Err(error),
+        }
+    }
+
+    /// Completes when it is time to wait no longer.
+    async fn too_few(&self) -> ReadyError {
+        let (needed, wait_for) = (self.settings.workers, self.settings.wait_for);
+        let timed_out = async {
+            match wait_for {
+                Some(after) => {
+                    time::sleep(after).await;
+                    after
+                }
+                None => pending().await,
+            }
+        };
+        let ended = async {
+            match &self.launched {
+                // What has ended well may have started clients elsewhere, for which there is time.
+                Some(launched) => launched.all_ended(wait_for.is_some()).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            after = timed_out => {
+                ReadyError::TooFew { present: self.fleet.len(), needed, after }
+            }
+            ends = ended => {
+                ReadyError::LaunchedEnded { present: self.fleet.len(), needed, ends }
             }
         }
     }
@@ -196,7 +236,7 @@ impl<W: DistributedWorker> Server<W> {
 
     /// What `/cancel` does: ends the [`run`](Self::run) that is under way, and cancels its calls on
     /// the workers. That run then gathers what has been recorded so far, and its report says that it
-    /// was cancelled. Cancelled while it gathers, it waits for no more.
+    /// was cancelled. Cancelled while it gathers, or again, it waits for no more.
     ///
     /// `false` if no run is under way.
     pub fn cancel(&self) -> bool {
@@ -281,7 +321,34 @@ impl<W: DistributedWorker> fmt::Debug for Server<W> {
 /// Why [`Server::ready`] gave up waiting.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum ReadyError {}
+pub enum ReadyError {
+    /// Too few workers have joined in time.
+    #[error("{} within {} s (--wait-for)", have_joined(*.present, *.needed), after.as_secs_f64())]
+    TooFew {
+        /// How many have.
+        present: usize,
+        /// How many it takes.
+        needed: usize,
+        /// How long they were waited for, see [`ServerBuilder::wait_for`].
+        after: Duration,
+    },
+    /// Everything that was launched to start clients has ended, and nobody else is expected.
+    #[error("{}, and all that was launched has ended: {ends}", have_joined(*.present, *.needed))]
+    LaunchedEnded {
+        /// How many workers have joined.
+        present: usize,
+        /// How many it takes.
+        needed: usize,
+        /// What was launched, and how it ended.
+        ends: String,
+    },
+}
+
+/// As in `1 of 3 workers have joined`.
+pub(crate) fn have_joined(present: usize, needed: usize) -> String {
+    let workers = if needed == 1 { "worker has" } else { "workers have" };
+    format!("{present} of {needed} {workers} joined")
+}
 
 /// What went wrong as a server went down.
 #[derive(Debug, Error)]

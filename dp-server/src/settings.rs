@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     #[cfg(feature = "nats")]
     pub(crate) engine: Result<Option<dp_nats::Settings>, dp_nats::SettingsError>,
     pub(crate) workers: usize,
+    /// How long to wait for them; `None` is for ever.
+    pub(crate) wait_for: Option<Duration>,
     pub(crate) frequency: Option<f64>,
     pub(crate) output: OutputFormat,
     pub(crate) metrics_table: bool,
@@ -74,7 +76,9 @@ impl Security {
         let token = match &self.token {
             None => None,
             Some(TokenSource::Given(token)) => Some(token.clone()),
-            Some(TokenSource::File(path)) => Some(Token::read(path)?),
+            Some(TokenSource::File(path)) => {
+                Some(Token::read(path).map_err(|error| error.of("--token-file or DP_TOKEN_FILE"))?)
+            }
             Some(TokenSource::Environment) => Token::from_env()?,
         };
         let read =
@@ -93,6 +97,7 @@ impl Default for Settings {
             #[cfg(not(feature = "nats"))]
             engine: false,
             workers: 1,
+            wait_for: None,
             frequency: None,
             output: OutputFormat::Text,
             metrics_table: false,

@@ -172,6 +172,17 @@ pub enum StartError {
         /// The address that is taken.
         address: SocketAddr,
     },
+    /// Somebody listens already where the live page, or the metrics, are to be served.
+    #[error(
+        "cannot serve at {address}: the port is taken; stop the program that has it, or choose another \
+         one with `{option}` (port 0 takes a free one)"
+    )]
+    PagePortTaken {
+        /// The address that is taken.
+        address: SocketAddr,
+        /// The option that asked for it.
+        option: &'static str,
+    },
     /// Others than this machine could reach it, and anybody of them could join.
     #[error(
         "listening on {address} would let everybody who reaches it join: give server and clients a \

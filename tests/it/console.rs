@@ -41,7 +41,7 @@ fn message(line: &str) -> &str {
 }
 
 #[test]
-fn an_interrupt_cancels_the_run_and_another_quits() {
+fn an_interrupt_cancels_the_run_and_two_of_an_idle_server_quit() {
     let (mut server, clients) = start("endless", 2, &[]);
     for _ in 0..2 {
         server.type_line("/run");
@@ -54,6 +54,13 @@ fn an_interrupt_cancels_the_run_and_another_quits() {
     // The workers are free for something else.
     server.type_line("/call set_name \"free\"");
     assert_eq!(server.line(), "c[1-2] → null");
+    server.signal("INT");
+    server.error_line("SIGINT while nothing is under way: the server goes on, with 2 workers");
+    server.type_line("/freq");
+    assert_eq!(server.line(), "1");
+    // A command has been carried out since: it asks again.
+    server.signal("INT");
+    a_moment();
     server.signal("INT");
     assert!(server.wait().success());
     assert!(server.rest().is_empty());
@@ -74,7 +81,8 @@ fn a_second_interrupt_does_not_wait_for_what_the_first_cancelled() {
     assert_eq!(server.lines_until("failed"), ["error: cancelled", "failed"]);
     clients[1].0.signal("CONT");
     assert!(server.wait().success());
-    assert!(begun.elapsed() < Duration::from_secs(8));
+    // Not 60 s.
+    assert!(begun.elapsed() < Duration::from_secs(30));
     clients.drain(..).for_each(Client::ends_well);
 }
 
@@ -124,9 +132,13 @@ fn a_client_that_is_stopped_does_not_hold_up_the_gathering_and_is_named() {
     let lines = server.lines_until("failed");
     assert_eq!(lines[0], "error: no results from c2: no answer within 1s (gather_timeout)");
     assert_eq!((message(&lines[1]), message(&lines[2])), ("began", "began"));
-    assert_eq!(lines[3..], ["error: cancelled", "failed"]);
+    assert_eq!(lines[3], "error: cancelled");
+    assert!(lines[4].starts_with("still in endless of a cancelled call: c2, for "), "{lines:?}");
+    assert_eq!(lines[5..], ["failed"]);
 
     server.type_line("/reset");
+    let line = server.line();
+    assert!(line.starts_with("still in endless of a cancelled call: c2, for "), "{line}");
     let line = server.line();
     assert!(line.starts_with("error: not everybody answered within 1s; busy are c2"), "{line}");
     clients[1].0.signal("CONT");
@@ -141,6 +153,8 @@ fn a_worker_whose_method_blocks_its_thread_does_not_hold_up_the_cancelling() {
     a_moment();
     server.type_line("/cancel");
     assert_eq!(server.line(), "error: cancelled");
+    let line = server.line();
+    assert!(line.starts_with("still in block of a cancelled call: c[1-2], for "), "{line}");
     server.type_line("/results");
     server.type_line("/freq");
     assert_eq!(server.line(), "1");
@@ -211,14 +225,14 @@ fn a_signal_is_heard_while_nobody_reads_the_output() {
         let mut server = stuck();
         let begun = Instant::now();
         let id = server.id().to_string();
-        let kill = std::process::Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(kill.unwrap().success());
         let status = loop {
             if let Some(status) = server.try_wait().unwrap() {
                 break status;
             }
+            // One Ctrl-C ends a command alone.
+            let _ = std::process::Command::new("kill").args(["-s", signal, &id]).status();
             assert!(begun.elapsed() < Duration::from_secs(20), "{signal}: it does not end");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(600));
         };
         assert_eq!(status.code(), Some(0), "{signal}");
     }

@@ -148,6 +148,12 @@ fn whatever_a_command_has_started_ends_with_the_server_also_when_that_is_interru
         server.error_line("has ended: exit status 0");
         assert!(is_alive(*sleeping));
         match way {
+            Some("INT") => {
+                // The first one only asks.
+                server.signal("INT");
+                server.error_line("SIGINT while nothing is under way");
+                server.signal("INT");
+            }
             Some(signal) => server.signal(signal),
             None => server.end_input(),
         }

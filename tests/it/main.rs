@@ -1,5 +1,6 @@
 //! The tests of the whole system, with real processes: one program, since each links everything.
 
+mod busy;
 mod console;
 mod launch;
 #[cfg(unix)]
@@ -11,6 +12,8 @@ mod loss;
 mod main_job;
 mod many;
 mod network;
+#[cfg(unix)]
+mod once;
 #[cfg(feature = "otel")]
 mod otel;
 mod page;

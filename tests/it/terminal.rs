@@ -92,13 +92,25 @@ fn many_workers_are_folded_and_the_items_of_a_map_are_counted() {
 }
 
 #[test]
-fn the_first_interrupt_cancels_and_the_second_quits() {
+fn an_interrupt_cancels_and_at_the_idle_prompt_asks_before_a_second_one_quits() {
     let (mut terminal, client) = Terminal::with_client(&[("DP_TESTS_RUN", "endless")], 2);
     terminal.program.type_text("/run\r");
     terminal.until("workers done");
     terminal.program.type_text(CTRL_C);
     terminal.until("error: cancelled");
     terminal.until("failed");
+    terminal.program.type_text(CTRL_C);
+    let line = terminal.until("press Ctrl-C again").pop().unwrap();
+    assert!(
+        line.contains("within 3 s, or type /quit, to end the server and its 2 workers"),
+        "{line:?}"
+    );
+    // A command makes the question void.
+    terminal.program.type_text("/freq 3.25\r/freq\r");
+    terminal.until("3.25");
+    while !terminal.program.line().trim_end().ends_with("3.25") {}
+    terminal.program.type_text(CTRL_C);
+    terminal.until("press Ctrl-C again");
     terminal.program.type_text(CTRL_C);
     assert!(terminal.program.wait().success());
     client.ends_well();

@@ -59,6 +59,20 @@ impl Subject {
         std::thread::sleep(Duration::from_millis(millis));
     }
 
+    /// Blocks its thread for a minute, alone on its worker.
+    #[remote]
+    pub fn hold(&mut self) {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+
+    /// Records so many lines.
+    #[remote]
+    pub fn record(&self, ctx: &Context<Self>, lines: u32) {
+        for line in 0..lines {
+            ctx.result(format!("line {line} of many"));
+        }
+    }
+
     /// Takes data, and gives its length.
     #[remote]
     pub fn swallow(&self, data: &[u8]) -> usize {
@@ -166,6 +180,12 @@ impl Subject {
             }
             "nap" => {
                 self.nap(1_000).await?;
+            }
+            "hold" => {
+                self.hold().await?;
+            }
+            "many" => {
+                self.record(200_000).await?;
             }
             "endless" => {
                 self.endless().await?;

@@ -164,6 +164,14 @@ impl InFlight {
         lock(&self.answers).gather.is_open(position)
     }
 
+    /// The positions whose workers still have the call although the caller waits no longer, and the
+    /// methods.
+    pub(super) fn given_up(&self) -> Vec<(usize, u16)> {
+        let answers = lock(&self.answers);
+        let given_up = answers.gather.given_up().filter(|position| self.is_sent(*position));
+        given_up.map(|position| (position, self.method(position))).collect()
+    }
+
     /// Whether the worker at `position` still has the call.
     pub(crate) fn is_unsettled(&self, position: usize) -> bool {
         lock(&self.answers).gather.is_unsettled(position)

@@ -7,6 +7,7 @@ pub(crate) mod calls;
 mod conn;
 mod core;
 mod frequency;
+mod given_up;
 #[cfg(test)]
 mod hot;
 mod in_flight;
@@ -44,6 +45,7 @@ use crate::worker::DistributedWorker;
 pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
+pub use given_up::GivenUp;
 pub use logs::{ForwardedLine, ForwardedLogs};
 pub use maps::MapStatus;
 pub use serve::{Admitted, Departure, Peer, ServeError};
@@ -209,6 +211,12 @@ impl<W: DistributedWorker> Fleet<W> {
     /// Every worker that is there, in roster order, and what it is doing.
     pub fn status(&self) -> Vec<WorkerStatus> {
         self.core.status()
+    }
+
+    /// The workers that are still in a method whose call was cancelled or timed out, as those are that
+    /// block their thread, in roster order.
+    pub fn given_up(&self) -> Vec<GivenUp> {
+        self.core.given_up()
     }
 
     /// What became of the calls of each method that was called since the fleet began.

@@ -88,9 +88,28 @@ pub enum SecretError {
         /// Why.
         reason: String,
     },
+    /// One of the others, of a file that this setting names.
+    #[error("{source} ({setting})")]
+    Setting {
+        /// The option, and its environment variable.
+        setting: &'static str,
+        /// What is wrong with the file.
+        source: Box<SecretError>,
+    },
 }
 
 impl SecretError {
+    /// Says which setting the file was named by.
+    pub fn of(self, setting: &'static str) -> Self {
+        match self {
+            Self::Read { .. }
+            | Self::EmptyToken { .. }
+            | Self::Pem { .. }
+            | Self::Unusable { .. } => Self::Setting { setting, source: Box::new(self) },
+            error => error,
+        }
+    }
+
     fn pem(path: &Path, what: &'static str, error: pem::Error) -> Self {
         let path = path.to_owned();
         match error {

@@ -16,6 +16,11 @@ use super::{GateError, SecretError, Secured};
 
 const STAGE: &str = "the TLS handshake";
 
+const CERT: &str = "--tls-cert or DP_TLS_CERT";
+const KEY: &str = "--tls-key or DP_TLS_KEY";
+const CA: &str = "--tls-ca or DP_TLS_CA";
+const CLIENT_CA: &str = "--tls-client-ca or DP_TLS_CLIENT_CA";
+
 /// A server's side of TLS.
 #[derive(Clone)]
 pub struct ServerTls {
@@ -47,15 +52,18 @@ impl ServerTls {
         let builder = match client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let roots = Arc::new(read_roots(path)?);
+                let roots = Arc::new(read_roots(path).map_err(|error| error.of(CLIENT_CA))?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-                let verifier = verifier.build().map_err(|error| unusable(path, error))?;
+                let verifier =
+                    verifier.build().map_err(|error| unusable(path, error).of(CLIENT_CA))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
+        let chain = read_certs(cert).map_err(|error| error.of(CERT))?;
+        let own_key = read_key(key).map_err(|error| error.of(KEY))?;
         let config = builder
-            .with_single_cert(read_certs(cert)?, read_key(key)?)
-            .map_err(|error| unusable(key, error))?;
+            .with_single_cert(chain, own_key)
+            .map_err(|error| unusable(key, error).of(KEY))?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), mutual: client_ca.is_some() })
     }
 
@@ -90,7 +98,7 @@ impl ClientTls {
         identity: Option<(&Path, &Path)>,
         server_name: Option<&str>,
     ) -> Result<Self, SecretError> {
-        let roots = read_roots(ca)?;
+        let roots = read_roots(ca).map_err(|error| error.of(CA))?;
         let builder = ClientConfig::builder_with_provider(provider());
         let builder = builder
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -99,10 +107,11 @@ impl ClientTls {
         let (config, own_name) = match identity {
             None => (builder.with_no_client_auth(), None),
             Some((cert, key)) => {
-                let chain = read_certs(cert)?;
-                let own = names(&chain[0]).map_err(|error| unusable(cert, error))?;
-                let config = builder.with_client_auth_cert(chain, read_key(key)?);
-                (config.map_err(|error| unusable(key, error))?, own.into_iter().next())
+                let chain = read_certs(cert).map_err(|error| error.of(CERT))?;
+                let own = names(&chain[0]).map_err(|error| unusable(cert, error).of(CERT))?;
+                let own_key = read_key(key).map_err(|error| error.of(KEY))?;
+                let config = builder.with_client_auth_cert(chain, own_key);
+                (config.map_err(|error| unusable(key, error).of(KEY))?, own.into_iter().next())
             }
         };
         let server_name = match server_name {

@@ -73,6 +73,13 @@ impl Gather {
         slots.filter(|(_, slot)| !slot.filled).map(|(position, _)| position)
     }
 
+    /// The positions that are filled and not settled: their workers still have a call that the caller
+    /// waits for no longer.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = usize> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter(|(_, slot)| slot.filled && !slot.settled).map(|(position, _)| position)
+    }
+
     /// Fills a slot without settling it: the caller waits no longer. Whether it was open.
     pub(crate) fn handle_given_up(&mut self, position: usize, outcome: RawOutcome) -> bool {
         self.fill(position, outcome)
@@ -168,8 +175,9 @@ mod tests {
         let mut gather = Gather::new(1);
         assert!(gather.handle_given_up(0, error(CallError::Cancelled)));
         assert!(gather.is_complete() && !gather.is_settled() && gather.is_unsettled(0));
+        assert_eq!(gather.given_up().collect::<Vec<_>>(), [0]);
         assert_eq!(gather.handle_settled(0, value(1)), Some(false));
-        assert!(gather.is_settled());
+        assert!(gather.is_settled() && gather.given_up().next().is_none());
         assert_eq!(gather.poll_complete(), Some(vec![error(CallError::Cancelled)]));
     }
 

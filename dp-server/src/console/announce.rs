@@ -9,21 +9,19 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 
-use super::ConsoleError;
-use super::output::{Line, Printer};
+use super::output::Line;
+use super::printer::Printer;
 use super::roll::Roll;
-use super::signal::Signals;
 use crate::runs::{Origin, RunState};
 use crate::server::Server;
 
-/// The part of the console that says who comes and goes, and holds its output.
-pub(super) struct Announcer<O> {
+/// The part of the console that says who comes and goes.
+pub(super) struct Announcer {
     events: Receiver<FleetEvent>,
     runs: watch::Receiver<RunState>,
     /// The last run that was said to have begun, and the last that was said to have ended.
     said: (u64, u64),
     roll: Roll,
-    pub(super) printer: Printer<O>,
 }
 
 /// What the fleet's events had for us.
@@ -35,20 +33,14 @@ pub(super) enum Heard {
     Runs,
 }
 
-impl<O: AsyncWrite + Unpin> Announcer<O> {
-    pub(super) fn new<W: DistributedWorker>(
-        server: &Server<W>,
-        output: O,
-        signals: Signals,
-        colors: bool,
-    ) -> Self {
+impl Announcer {
+    pub(super) fn new<W: DistributedWorker>(server: &Server<W>) -> Self {
         Self {
             // Before the roll is first taken: who joins in between is in both, and announced once.
             events: server.fleet.events(),
             runs: server.runs.watch(),
             said: (0, 0),
             roll: Roll::new(server.settings.workers),
-            printer: Printer::new(output, server.settings.output, signals).colored(colors),
         }
     }
 
@@ -69,26 +61,28 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
     }
 
     /// Says what has happened so far.
-    pub(super) async fn catch_up<W: DistributedWorker>(
+    pub(super) fn catch_up<W: DistributedWorker, O: AsyncWrite + Unpin>(
         &mut self,
         server: &Server<W>,
-    ) -> Result<(), ConsoleError> {
+        printer: &mut Printer<O>,
+    ) {
         loop {
             let heard = match self.events.try_recv() {
                 Ok(event) => Heard::Event(event),
                 Err(TryRecvError::Lagged(_)) => Heard::TooMany,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             };
-            self.announce(heard, server).await?;
+            self.announce(heard, server, printer);
         }
-        self.say_runs().await
+        self.say_runs(printer);
     }
 
-    pub(super) async fn announce<W: DistributedWorker>(
+    pub(super) fn announce<W: DistributedWorker, O: AsyncWrite + Unpin>(
         &mut self,
         heard: Heard,
         server: &Server<W>,
-    ) -> Result<(), ConsoleError> {
+        printer: &mut Printer<O>,
+    ) {
         match heard {
             Heard::Event(FleetEvent::Arrived { workers, .. }) => {
                 self.roll.arrived(workers.iter().map(|worker| worker.id()));
@@ -98,24 +92,25 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
             }
             // An event that a later dp-core has and this console does not know.
             Heard::Event(_) => {}
-            Heard::TooMany => return self.take_roll(server).await,
-            Heard::Runs => return self.say_runs().await,
+            Heard::TooMany => return self.take_roll(server, printer),
+            Heard::Runs => return self.say_runs(printer),
         }
-        self.say().await
+        self.say(printer);
     }
 
     /// Compares what has been announced with who is there, and says what is new.
-    pub(super) async fn take_roll<W: DistributedWorker>(
+    pub(super) fn take_roll<W: DistributedWorker, O: AsyncWrite + Unpin>(
         &mut self,
         server: &Server<W>,
-    ) -> Result<(), ConsoleError> {
+        printer: &mut Printer<O>,
+    ) {
         let status = server.fleet.status();
         self.roll.taken(status.iter().map(|worker| worker.info.id()));
-        self.say().await
+        self.say(printer);
     }
 
     /// Says which runs somebody else has started, and how they ended.
-    async fn say_runs(&mut self) -> Result<(), ConsoleError> {
+    fn say_runs<O: AsyncWrite + Unpin>(&mut self, printer: &mut Printer<O>) {
         let mut lines = Vec::new();
         {
             let state = self.runs.borrow_and_update();
@@ -135,19 +130,14 @@ impl<O: AsyncWrite + Unpin> Announcer<O> {
                 *begun = run.number;
             }
         }
-        if lines.is_empty() {
-            return Ok(());
-        }
         for line in lines {
-            self.printer.print(line).await?;
+            printer.print(line);
         }
-        self.printer.flush().await
     }
 
-    async fn say(&mut self) -> Result<(), ConsoleError> {
+    fn say<O: AsyncWrite + Unpin>(&mut self, printer: &mut Printer<O>) {
         for news in self.roll.news() {
-            self.printer.print(Line::News(&news)).await?;
+            printer.print(Line::News(&news));
         }
-        self.printer.flush().await
     }
 }

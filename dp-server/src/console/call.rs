@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::Line;
 use super::parse::{Call, Quoted};
-use super::watch::Cancelling;
-use super::{Console, ConsoleError, Next};
+use super::watch::{Cancelling, Waited};
+use super::{Console, ConsoleError};
 use crate::server::Server;
 
 impl<W, I, O> Console<'_, W, I, O>
@@ -18,12 +18,12 @@ where
     I: AsyncRead + Unpin,
     O: AsyncWrite + Unpin,
 {
-    pub(super) async fn call(&mut self, call: &Call) -> Result<Next, ConsoleError> {
+    pub(super) async fn call(&mut self, call: &Call) -> Result<(), ConsoleError> {
         let broadcast = match prepare(self.server, call) {
             Ok(broadcast) => broadcast,
             Err(mistake) => {
-                self.print(Line::Error(&mistake)).await?;
-                return Ok(Next::Command);
+                self.print(Line::Error(&mistake));
+                return Ok(());
             }
         };
         let mut outcomes: Vec<Outcome<Value>> = Vec::new();
@@ -35,8 +35,12 @@ where
         };
         let waited = self.meanwhile(gather, Cancelling::Drops).await?;
         outcomes.sort_by_key(|outcome| outcome.worker.index());
-        self.announcer.printer.outcomes(&outcomes).await?;
-        self.left(&waited).await
+        self.printer.outcomes(&outcomes);
+        if !matches!(waited, Waited::Done(())) {
+            self.say_if_left(&waited);
+            self.say_what_goes_on().await?;
+        }
+        Ok(())
     }
 }
 

@@ -66,22 +66,25 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
-    /// Reads ahead, and completes when there is a `/cancel`, which it takes. The other lines stay to be
-    /// read; where there is none among as many as are read ahead, this does not complete. Cancel safe.
-    pub(crate) async fn cancel_comes(&mut self) {
-        while self.reads_ahead() {
-            let next = self.read().await;
-            if let Ok(Some(Input::Text(text))) = &next {
-                match text.trim_end() {
-                    "" => continue,
-                    CANCEL => return,
-                    _ => {}
-                }
-            }
-            self.ahead_bytes += bytes(&next);
-            self.ahead.push_back(next);
+    /// Reads ahead: the next line that was not looked at yet, which is either acted on or
+    /// [kept](Self::keep). Where as many are kept as there is room for, or the input has ended, this does
+    /// not complete. Cancel safe.
+    pub(crate) async fn ahead(&mut self) -> io::Result<Option<Input>> {
+        match self.reads_ahead() {
+            true => self.read().await,
+            false => pending().await,
         }
-        pending().await
+    }
+
+    /// Keeps a line that was read ahead for its turn.
+    pub(crate) fn keep(&mut self, next: io::Result<Option<Input>>) {
+        self.ahead_bytes += bytes(&next);
+        self.ahead.push_back(next);
+    }
+
+    /// How many lines wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ahead.len()
     }
 
     fn reads_ahead(&self) -> bool {
@@ -195,13 +198,25 @@ mod tests {
         assert_eq!(lines.next().await.unwrap(), Some(text("/run")));
     }
 
-    /// Whether there is a `/cancel`, as far as there is input.
-    async fn cancelled(lines: &mut Lines<&[u8]>) -> bool {
+    /// The next line, as far as there is input.
+    async fn looked_at(lines: &mut Lines<&[u8]>) -> Option<io::Result<Option<Input>>> {
         tokio::select! {
             biased;
-            () = lines.cancel_comes() => true,
-            () = std::future::ready(()) => false,
+            next = lines.ahead() => Some(next),
+            () = std::future::ready(()) => None,
         }
+    }
+
+    /// Whether there is a `/cancel`; everything else is kept.
+    async fn cancelled(lines: &mut Lines<&[u8]>) -> bool {
+        while let Some(next) = looked_at(lines).await {
+            match &next {
+                Ok(Some(Input::Text(line))) if line.trim_end() == CANCEL => return true,
+                Ok(Some(Input::Text(line))) if line.is_empty() => {}
+                _ => lines.keep(next),
+            }
+        }
+        false
     }
 
     #[tokio::test]

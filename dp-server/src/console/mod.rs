@@ -2,23 +2,24 @@
 //!
 //! # Input
 //! A line ends in LF or CRLF; the last one may lack its end. A line that starts with `/` is a command,
-//! an empty one is ignored, and everything else is an error. Commands are carried out strictly one
-//! after another, so that a pipe may write `/run` and `/quit` at once. A line has at most 64 KiB.
+//! an empty one is ignored, and everything else is an error. Commands are carried out one after another,
+//! so that a pipe may write `/run` and `/quit` at once; some are carried out [at once](#at-once). A line
+//! has at most 64 KiB.
 //!
 //! | command | what it does |
 //! | --- | --- |
 //! | `/run` | runs, then gathers and prints what this run recorded, then `ok` |
 //! | `/results` | prints what is recorded so far, without a run |
 //! | `/reset` | flushes the recorded results of every worker; prints nothing |
-//! | `/freq [HZ]` | sets the frequency and prints nothing; without an argument prints it |
-//! | `/workers` | who is connected: id, address, version, what each is running and for how long |
-//! | `/methods` | the remote methods: signature, and what each does |
+//! | `/freq [HZ]` | sets the frequency and prints nothing; without an argument prints it; at once |
+//! | `/workers` | who is connected: id, address, version, what each is running and for how long; at once |
+//! | `/methods` | the remote methods: signature, and what each does; at once |
 //! | `/call METHOD [JSON ..]` | calls it on every worker, and prints the outcomes, folded |
 //! | `/call @ID METHOD [JSON ..]` | calls it on one worker |
 //! | `/save FILE` | writes the report of the last run to `FILE`, see [`ReportFile`] |
-//! | `/cancel` | cancels the command that is under way |
-//! | `/kick ID` | disconnects the client that hosts the worker, with all its workers |
-//! | `/help` | the list of commands |
+//! | `/cancel` | cancels the command that is under way; a second one gives up what that still waits for |
+//! | `/kick ID` | disconnects the client that hosts the worker, with all its workers; at once |
+//! | `/help` | the list of commands; at once |
 //! | `/quit` | ends the console; in the programs the clients quit, then the server |
 //!
 //! ## Runs
@@ -42,21 +43,45 @@
 //! the key `(1, 2)`. A mistake is answered with the method's signature. Nothing is
 //! flushed before a call.
 //!
+//! ## At once
+//! While a command is under way, input is read ahead (1,024 lines and 1 MiB at the most). What takes no time
+//! is then carried out when it is read, also from behind lines that wait for their turn: `/workers`,
+//! `/methods`, `/help`, `/freq` with and without a value, `/kick`, and errors in what was typed. A frequency
+//! holds for the run under way, too. The lines of such an answer come together, in between those of the
+//! command under way. In a pipe this holds while a `/run` is under way, whose end is a line of its own, `ok`
+//! or `failed`. Where one ends of the other commands a program knows only by what it wrote next, so behind
+//! these everything waits for its turn. A script that wants `/kick` or another frequency after a run writes
+//! them when it has read the run's `ok`.
+//!
+//! `/run`, `/results`, `/reset`, `/call`, `/save` and `/quit` always wait for their turn; a terminal says so.
+//!
 //! ## Cancelling
-//! While a command is under way, input is read ahead (1,024 lines and 1 MiB at the most): a
-//! `/cancel` in it is heard at once and cancels the command; the other lines wait for their turn. What is
-//! cancelled on the workers too: methods that await something end there, those that block their
-//! thread go on until they return, and nobody waits for that. A run that is cancelled prints what has
-//! been recorded so far, then `error: cancelled`, then `failed`; every other command prints what has
-//! come so far, then `error: cancelled`. Where nothing is under way, `/cancel` is an error.
+//! A `/cancel` is heard at once, too, and cancels the command under way, its printing included. What is
+//! cancelled on the workers too: methods that await something end there. Those that block their thread go on
+//! until they return, and the cancelled command does not wait for them. It says who they are, in a line
+//! `still in METHOD of a cancelled call: w[1-2], for 3.20 s` for each method, and so does the next command
+//! that has to wait for them: a `&mut self` method of a worker waits for those that it is still in. A
+//! `/cancel` ends that wait; `/kick` is for workers that never return.
+//!
+//! A run that is cancelled gathers and prints what has been recorded so far, then `error: cancelled`, then
+//! `failed`; a second `/cancel` has it gather no longer. Every other command prints what has come so far,
+//! then `error: cancelled`. What is cancelled while it is printed leaves out the rest, says how many lines
+//! that were in a line that starts with `error: cancelled while it was printed`, and a run ends in `failed`
+//! then. Where nothing is under way, `/cancel` is an error, with the lines that say who is still in which
+//! method.
 //!
 //! In the programs ([`main`] and [`ServerArgs::run`]) Ctrl-C (SIGINT) does what `/cancel` does while a
-//! command is under way. A second Ctrl-C, or one where nothing is under way, does what `/quit` does
-//! without waiting for the command, and so do SIGTERM and SIGHUP: the clients are told to quit, and the
-//! server ends with status 0, as it was asked to. They do so also while nobody reads what it writes,
-//! which is then lost. A signal while it waits for the clients to quit ends it at once, with status 130,
-//! 143 or 129. Where SIGHUP was ignored when the program began, as under `nohup`, it stays so (on
-//! Linux).
+//! command is under way, and a second one leaves the command and does what `/quit` does. Where nothing is
+//! under way the first one only asks, in a line on the terminal, else in the log on standard error: it may
+//! have been meant for a command that has just ended. A second one within 3 s does what `/quit` does. That
+//! holds without a terminal, too: one SIGINT does not end an idle server. SIGTERM and SIGHUP do what `/quit`
+//! does, without waiting for the command: the clients are told to quit, and the server ends with status 0, as
+//! it was asked to. With `--once`, which has no prompt, the first SIGINT ends the run, or the wait for the
+//! workers, and the status is 1.
+//!
+//! Signals are heard also while nobody reads what the console writes, which is then lost. A signal while the
+//! server waits for the clients to quit ends it at once, with status 130, 143 or 129. Where SIGHUP was
+//! ignored when the program began, as under `nohup`, it stays so (on Linux).
 //!
 //! # On a terminal
 //! Where standard input and output of a program are a terminal, and the output is text, lines can be
@@ -88,12 +113,14 @@
 //! | `ID⇥ADDRESS⇥VERSION⇥idle` or `…⇥running METHOD for S.SSS s` | a worker, for `/workers` |
 //! | `greet(name: &str) -> String⇥Greets ..` | a method, for `/methods` |
 //! | `saved FILE` | the answer to `/save` |
+//! | `still in METHOD of a cancelled call: w[1-2], for S.SS s` | these workers have not ended yet what was [cancelled](#cancelling), or ran out of time |
 //! | `w[1-3] → "hello"` | the workers on which a `/call` gave this value, which is JSON |
 //! | `error: w4 failed: …` | the workers on which a `/call` failed like this |
 //!
 //! A `/run` that cannot begin answers with one `error: …` line and nothing else.
 //!
-//! With [`metrics_table`], which the programs choose where standard output is a terminal, the results
+//! With [`metrics_table`], which the programs choose where standard output is a terminal, and with `--once`,
+//! the results
 //! of `/run` and `/results` are followed by a table of the metrics, if anything was measured, which
 //! has a row for each and is for people. In the text for programs there is none.
 //!
@@ -119,6 +146,8 @@
 //! {"outcome":{"worker":"w1","value":"hello","seconds":0.0002}}
 //! {"outcome":{"worker":"w4","error":"failed: disk full","seconds":0.0003}}
 //! {"command":{"usage":"/freq [HZ]","about":"sets the frequency .."}}
+//! {"event":"still in a cancelled call","workers":["w1","w2"],"method":"fetch","seconds":3.2}
+//! {"answers":"/freq","frequency":2.5}
 //! ```
 //!
 //! `{"ok":…}` stands for `ok` and `failed`; messages are not escaped twice: what a worker recorded is
@@ -126,7 +155,8 @@
 //! counts the calls that wait behind it. Durations are in seconds, those of a metric exact to three
 //! digits; its percentiles are those of all workers together, and its rate, in recorded durations per
 //! second, is the sum of theirs. Metrics follow the results of `/run` and `/results`. A call has an
-//! outcome for each worker, with the time that the method ran.
+//! outcome for each worker, with the time that the method ran. What is answered while another command is
+//! under way has, as `answers`, the command that it answers.
 //!
 //! [`gather_timeout`]: crate::ServerBuilder::gather_timeout
 //! [`report`]: crate::ServerBuilder::report
@@ -136,11 +166,14 @@
 //! [`ServerArgs::run`]: crate::ServerArgs::run
 
 mod announce;
+mod at_once;
 mod call;
 mod input;
 mod kick;
+mod once;
 mod output;
 pub(crate) mod parse;
+mod printer;
 mod progress;
 mod roll;
 mod run;
@@ -154,6 +187,7 @@ mod workers;
 #[cfg(any(test, fuzzing))]
 pub(crate) use call::arguments;
 use std::io;
+use std::time::{Duration, Instant};
 
 use dp_core::DistributedWorker;
 use thiserror::Error;
@@ -161,17 +195,24 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::output::OutputFormat;
 pub(crate) use self::parse::{command_names, ends_the_console, without_arguments};
+pub(crate) use self::run::Ran;
 pub(crate) use self::signal::{Signal, SignalSender, Signals};
 pub use self::stdin::stdin;
 pub(crate) use self::table::{PERCENTILES, span, three_digits};
 
 use self::announce::Announcer;
 use self::input::{Input, Lines};
+use self::kick::Stubborn;
 use self::output::Line;
-use self::parse::{COMMANDS, Command};
-use crate::chain;
+use self::parse::Command;
+use self::printer::Printer;
+use self::watch::{Asked, Step, TWICE, Under, While};
 use crate::server::Server;
 use crate::terminal::{Screen, colors_wanted};
+use crate::time::sleep;
+
+/// How long the end of the console waits for output that is stuck, once a signal has asked for it.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// Why a console ended other than by `/quit` or the end of its input.
 #[derive(Debug, Error)]
@@ -185,21 +226,19 @@ pub enum ConsoleError {
     Output(#[source] io::Error),
 }
 
-/// Whether the console goes on after a command.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Command,
-    End,
-}
-
 /// A console under way.
 pub(crate) struct Console<'s, W: DistributedWorker, I, O> {
     server: &'s Server<W>,
     input: Lines<I>,
-    announcer: Announcer<O>,
+    announcer: Announcer,
+    printer: Printer<O>,
     signals: Signals,
+    stubborn: Stubborn,
+    under: Under,
     /// Where the console is on a terminal.
     screen: Option<Screen>,
+    /// Whether the log says how far a command is.
+    progress_is_logged: bool,
 }
 
 impl<'s, W, I, O> Console<'s, W, I, O>
@@ -216,109 +255,136 @@ where
         screen: Option<Screen>,
     ) -> Self {
         let colors = screen.is_some() && colors_wanted();
-        let announcer = Announcer::new(server, output, signals.clone(), colors);
-        Self { server, input: Lines::new(input), announcer, signals, screen }
+        Self {
+            server,
+            input: Lines::new(input),
+            announcer: Announcer::new(server),
+            printer: Printer::new(output, server.settings.output).colored(colors),
+            signals,
+            stubborn: Stubborn::new(),
+            under: Under::default(),
+            screen,
+            progress_is_logged: false,
+        }
     }
 
     pub(crate) async fn serve(mut self) -> Result<(), ConsoleError> {
-        self.announcer.take_roll(self.server).await?;
-        loop {
-            let line = tokio::select! {
-                // Arrivals first: a command that is there at the same time was written without
-                // knowing of them, but its answer should not come before them.
-                biased;
-                event = self.announcer.heard() => {
-                    self.announcer.announce(event, self.server).await?;
-                    continue;
-                }
-                // Nothing is under way, so both mean to quit.
-                _ = self.signals.next() => return Ok(()),
-                line = self.input.next() => line.map_err(ConsoleError::Input)?,
+        self.announcer.take_roll(self.server, &mut self.printer);
+        // When it was asked whether Ctrl-C means to end it.
+        let mut asked: Option<Instant> = None;
+        let mut over: Option<Asked> = None;
+        while !self.under.quits {
+            let step = match over.take() {
+                Some(asked) => Step::Asked(asked),
+                None => self.step(While::Idle).await?,
             };
-            let Some(line) = line else { return Ok(()) };
-            self.announcer.catch_up(self.server).await?;
-            let next = self.obey(line).await?;
-            self.announcer.printer.flush().await?;
-            if next == Next::End {
-                return Ok(());
+            match step {
+                Step::Other => {}
+                Step::Asked(Asked::Interrupt)
+                    if asked.is_none_or(|asked| asked.elapsed() >= TWICE) =>
+                {
+                    asked = Some(Instant::now());
+                    self.ask();
+                }
+                Step::Asked(_) => self.under.quits = true,
+                Step::Line(None) => break,
+                Step::Line(Some(line)) => {
+                    asked = None;
+                    self.announcer.catch_up(self.server, &mut self.printer);
+                    self.printer.keep();
+                    if self.obey(line).await? == Next::End {
+                        break;
+                    }
+                    over = self.ended().await?;
+                    self.printer.keep();
+                }
             }
         }
+        self.end().await
     }
 
     async fn obey(&mut self, line: Input) -> Result<Next, ConsoleError> {
         let command = match line {
             Input::Text(text) => parse::parse(&text),
             Input::Unreadable(error) => {
-                self.print(Line::Error(&error.to_string())).await?;
+                self.print(Line::Error(&error.to_string()));
                 return Ok(Next::Command);
             }
         };
+        let command = match command {
+            Ok(None) => return Ok(Next::Command),
+            Ok(Some(command)) => command,
+            Err(error) => {
+                self.print(Line::Error(&error.to_string()));
+                return Ok(Next::Command);
+            }
+        };
+        self.under.begin(command.name());
         match command {
-            Ok(None) => {}
-            Ok(Some(Command::Quit)) => return Ok(Next::End),
-            Ok(Some(Command::Run)) => return self.run().await,
-            Ok(Some(Command::Results)) => return self.results().await,
-            Ok(Some(Command::Reset)) => return self.reset().await,
-            Ok(Some(Command::Call(call))) => return self.call(&call).await,
-            Ok(Some(Command::Save(file))) => return self.save(file).await,
-            Ok(Some(Command::Kick(id))) => return self.kick(&id).await,
-            Ok(Some(Command::Cancel)) => self.cancel().await?,
-            Ok(Some(Command::Frequency(hz))) => self.frequency(hz).await?,
-            Ok(Some(Command::Workers)) => self.workers().await?,
-            Ok(Some(Command::Methods)) => self.methods().await?,
-            Ok(Some(Command::Help)) => self.help().await?,
-            Err(error) => self.print(Line::Error(&error.to_string())).await?,
+            Command::Quit => return Ok(Next::End),
+            Command::Run => _ = self.run().await?,
+            Command::Results => self.results().await?,
+            Command::Reset => self.reset().await?,
+            Command::Call(call) => self.call(&call).await?,
+            Command::Save(file) => self.save(file).await?,
+            Command::Kick(id) => self.kick(&id).await?,
+            Command::Cancel => self.cancel(),
+            command => self.answer(&command),
         }
         Ok(Next::Command)
     }
 
     /// Where nothing of this console's is under way; a program may have begun a run.
-    async fn cancel(&mut self) -> Result<(), ConsoleError> {
+    fn cancel(&mut self) {
         if self.server.cancel() {
-            return Ok(());
+            return;
         }
-        self.print(Line::Error("nothing is under way that could be cancelled")).await
+        self.print(Line::Error("nothing is under way that could be cancelled"));
+        let still = self.server.fleet.given_up();
+        self.say_still_in(&still);
     }
 
-    async fn frequency(&mut self, hz: Option<f64>) -> Result<(), ConsoleError> {
-        match hz {
-            None => self.print(Line::Frequency(self.server.fleet.frequency())).await,
-            Some(hz) => match self.server.fleet.set_frequency(hz) {
-                Ok(()) => Ok(()),
-                Err(error) => self.print(Line::Error(&chain::message(&error))).await,
-            },
-        }
-    }
-
-    async fn workers(&mut self) -> Result<(), ConsoleError> {
-        let workers = self.server.fleet.status();
+    /// Asks whether Ctrl-C, where nothing is under way, means to end the server.
+    fn ask(&mut self) {
+        let (workers, seconds) = (self.server.fleet.len(), TWICE.as_secs());
+        let noun = if workers == 1 { "worker" } else { "workers" };
         if self.screen.is_some() {
-            for line in workers::table(&workers) {
-                self.announcer.printer.line(line).await?;
+            self.printer.line(&format!(
+                "nothing is under way: press Ctrl-C again within {seconds} s, or type /quit, to end the \
+                 server and its {workers} {noun}"
+            ));
+        } else {
+            tracing::warn!(
+                "SIGINT while nothing is under way: the server goes on, with {workers} {noun}; a second \
+                 one within {seconds} s ends it, as SIGTERM and `/quit` do"
+            );
+        }
+    }
+
+    /// Writes what is left to be written, unless a signal came and that is stuck.
+    async fn end(&mut self) -> Result<(), ConsoleError> {
+        let Self { printer, signals, under, .. } = self;
+        let impatient = async {
+            if !under.quits {
+                signals.any().await;
             }
-            return Ok(());
+            sleep(STUCK).await;
+        };
+        tokio::select! {
+            biased;
+            drained = printer.drain() => drained,
+            () = impatient => Ok(()),
         }
-        for status in workers {
-            self.print(Line::Worker(&status)).await?;
-        }
-        Ok(())
     }
 
-    async fn methods(&mut self) -> Result<(), ConsoleError> {
-        for method in W::contract().methods {
-            self.print(Line::Method(&method)).await?;
-        }
-        Ok(())
+    fn print(&mut self, line: Line<'_>) {
+        self.printer.print(line);
     }
+}
 
-    async fn help(&mut self) -> Result<(), ConsoleError> {
-        for command in COMMANDS {
-            self.print(Line::Command(command)).await?;
-        }
-        Ok(())
-    }
-
-    async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
-        self.announcer.printer.print(line).await
-    }
+/// Whether the console goes on after a command.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Command,
+    End,
 }

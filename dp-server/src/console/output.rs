@@ -2,26 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
-use dp_core::{Method, Metric, Outcome, ResultLine, WorkerId};
+use dp_core::{Method, Outcome, ResultLine, WorkerId, fold_ids};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 
-use super::ConsoleError;
 use super::parse::CommandInfo;
 use super::roll::News;
-use super::signal::Signals;
-use super::table::table;
-use crate::export::metric_value;
-use crate::fold::fold;
-use crate::time::sleep;
-
-/// How long output may be stuck before a signal is worth more than it.
-const STUCK: Duration = Duration::from_millis(500);
+use super::table::span;
 
 /// How a console writes; [`console`](crate::console) describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -65,152 +55,26 @@ pub(crate) enum Line<'a> {
     Frequency(f64),
     /// The report, to this file.
     Saved(&'a str),
+    /// These workers, which are folded in the text, are still in a method whose call was cancelled.
+    StillIn {
+        workers: &'a [WorkerId],
+        method: &'a str,
+        since: Duration,
+    },
     Worker(&'a WorkerStatus),
     Method(&'a Method),
     Command(&'a CommandInfo),
 }
 
-/// Writes lines.
-#[derive(Debug)]
-pub(crate) struct Printer<O> {
-    output: BufWriter<O>,
-    format: OutputFormat,
-    signals: Signals,
-    given_up: bool,
-    colors: bool,
-}
-
-impl<O: AsyncWrite + Unpin> Printer<O> {
-    /// While output is stuck, as in a pipe that nobody reads, a signal is not: then all output is
-    /// given up, and whoever acts on the signal finds it still there.
-    pub(crate) fn new(output: O, format: OutputFormat, signals: Signals) -> Self {
-        Self { output: BufWriter::new(output), format, signals, given_up: false, colors: false }
-    }
-
-    /// The same, with colors in its text or not.
-    pub(crate) fn colored(self, colors: bool) -> Self {
-        Self { colors, ..self }
-    }
-
-    /// Writes nothing from now on.
-    pub(crate) fn give_up(&mut self) {
-        self.given_up = true;
-    }
-
-    /// Writes one line, which is seen at the next [`flush`](Self::flush) at the latest.
-    pub(crate) async fn print(&mut self, line: Line<'_>) -> Result<(), ConsoleError> {
-        match self.format {
-            OutputFormat::Text => match line.color().filter(|_| self.colors) {
-                Some(color) => self.write(format!("\x1b[{color}m{line}\x1b[0m")).await,
-                None => self.write(line.to_string()).await,
-            },
-            // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
-            OutputFormat::Json => {
-                self.write(serde_json::to_string(&line).unwrap_or_default()).await
-            }
-        }
-    }
-
-    /// Writes a line of text as it is.
-    pub(crate) async fn line(&mut self, line: String) -> Result<(), ConsoleError> {
-        self.write(line).await
-    }
-
-    /// Writes metrics: as an object each, or, if that is wanted, as a table.
-    pub(crate) async fn metrics(
-        &mut self,
-        metrics: &[Metric],
-        as_table: bool,
-    ) -> Result<(), ConsoleError> {
-        match self.format {
-            OutputFormat::Json => {
-                for metric in metrics {
-                    self.write(json!({ "metric": metric_value(metric) }).to_string()).await?;
-                }
-            }
-            OutputFormat::Text if as_table => {
-                for line in table(metrics) {
-                    self.write(line).await?;
-                }
-            }
-            OutputFormat::Text => {}
-        }
-        Ok(())
-    }
-
-    /// Writes the outcomes of a call: an object each, or a line for those that are alike.
-    pub(crate) async fn outcomes(
-        &mut self,
-        outcomes: &[Outcome<Value>],
-    ) -> Result<(), ConsoleError> {
-        match self.format {
-            OutputFormat::Json => {
-                for outcome in outcomes {
-                    self.write(outcome_object(outcome).to_string()).await?;
-                }
-            }
-            OutputFormat::Text => {
-                let entries = outcomes.iter().map(|outcome| {
-                    let text = match &outcome.result {
-                        Ok(value) => Ok(value.to_string()),
-                        Err(error) => Err(error.to_string()),
-                    };
-                    (outcome.worker.id(), text)
-                });
-                for (ids, text) in fold(entries) {
-                    match text {
-                        Ok(value) => self.write(format!("{ids} → {}", one_line(&value))).await?,
-                        Err(error) => self.print(Line::Error(&format!("{ids} {error}"))).await?,
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self, mut line: String) -> Result<(), ConsoleError> {
-        line.push('\n');
-        let Self { output, signals, given_up, .. } = self;
-        *given_up = *given_up || unless_stuck(output.write_all(line.as_bytes()), signals).await?;
-        Ok(())
-    }
-
-    pub(crate) async fn flush(&mut self) -> Result<(), ConsoleError> {
-        let Self { output, signals, given_up, .. } = self;
-        *given_up = *given_up || unless_stuck(output.flush(), signals).await?;
-        Ok(())
-    }
-}
-
-/// Finishes `writing`; `true` if it is stuck and there is a signal to act on.
-async fn unless_stuck(
-    writing: impl Future<Output = io::Result<()>>,
-    signals: &mut Signals,
-) -> Result<bool, ConsoleError> {
-    let asked_to_end = async {
-        loop {
-            signals.any().await;
-            sleep(STUCK).await;
-            if signals.is_any() {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        written = writing => written.map(|()| false).map_err(ConsoleError::Output),
-        () = asked_to_end => Ok(true),
-    }
-}
-
 impl Line<'_> {
     /// As a terminal is told, where it is not the usual one.
-    fn color(&self) -> Option<&'static str> {
+    pub(super) fn color(&self) -> Option<&'static str> {
         match self {
             Self::Error(_) | Self::Done { ok: false } => Some("31"),
             Self::Done { ok: true } | Self::News(News::Ready(_)) => Some("32"),
             Self::News(News::Departed { .. }) => Some("33"),
             Self::News(News::Arrived(_)) => Some("2"),
+            Self::StillIn { .. } => Some("33"),
             _ => None,
         }
     }
@@ -231,6 +95,10 @@ impl fmt::Display for Line<'_> {
             Self::Error(message) => write!(f, "error: {}", one_line(message)),
             Self::Frequency(hz) => hz.fmt(f),
             Self::Saved(file) => write!(f, "saved {}", one_line(file)),
+            Self::StillIn { workers, method, since } => {
+                let (ids, since) = (fold_ids(*workers), span(*since));
+                write!(f, "still in {method} of a cancelled call: {ids}, for {since}")
+            }
             Self::Worker(status) => {
                 let (info, version) = (&status.info, one_line(&status.version));
                 write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
@@ -250,7 +118,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-fn outcome_object(outcome: &Outcome<Value>) -> Value {
+pub(super) fn outcome_object(outcome: &Outcome<Value>) -> Value {
     let worker = name(outcome.worker.id());
     let seconds = outcome.elapsed.as_secs_f64();
     match &outcome.result {
@@ -319,6 +187,13 @@ impl Serialize for Line<'_> {
             Self::Error(message) => map.serialize_entry("error", message)?,
             Self::Frequency(hz) => map.serialize_entry("frequency", hz)?,
             Self::Saved(file) => map.serialize_entry("saved", file)?,
+            Self::StillIn { workers, method, since } => {
+                map.serialize_entry("event", "still in a cancelled call")?;
+                let workers: Vec<&str> = workers.iter().map(name).collect();
+                map.serialize_entry("workers", &workers)?;
+                map.serialize_entry("method", method)?;
+                map.serialize_entry("seconds", &since.as_secs_f64())?;
+            }
             Self::Worker(status) => {
                 let running = status.running.as_ref().map(
                     |running| json!({"method": running.method, "seconds": running.since.as_secs_f64()}),
@@ -357,13 +232,14 @@ fn name(worker: &WorkerId) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::printer::Printer;
     use super::*;
 
     async fn printed(format: OutputFormat, line: Line<'_>) -> String {
         let mut bytes = Vec::new();
-        let mut printer = Printer::new(&mut bytes, format, Signals::none());
-        printer.print(line).await.unwrap();
-        printer.flush().await.unwrap();
+        let mut printer = Printer::new(&mut bytes, format);
+        printer.print(line);
+        printer.drain().await.unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -406,6 +282,21 @@ mod tests {
         assert_eq!(line, "error: disk\\nfull\\u{1b}[31m\n");
         let line = printed(OutputFormat::Json, Line::Error("disk\nfull")).await;
         assert_eq!(line, "{\"error\":\"disk\\nfull\"}\n");
+    }
+
+    #[tokio::test]
+    async fn who_is_still_in_a_cancelled_call_is_named_with_the_method() {
+        let workers = [id("w1"), id("w2"), id("w4")];
+        let since = Duration::from_millis(1500);
+        let line = || Line::StillIn { workers: &workers, method: "block", since };
+        assert_eq!(
+            printed(OutputFormat::Text, line()).await,
+            "still in block of a cancelled call: w[1-2,4], for 1.50 s\n"
+        );
+        let json: Value = serde_json::from_str(&printed(OutputFormat::Json, line()).await).unwrap();
+        assert_eq!(json["event"], "still in a cancelled call");
+        assert_eq!(json["workers"], json!(["w1", "w2", "w4"]));
+        assert_eq!((&json["method"], &json["seconds"]), (&json!("block"), &json!(1.5)));
     }
 
     #[tokio::test]

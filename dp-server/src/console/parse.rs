@@ -6,6 +6,9 @@ use thiserror::Error;
 
 use super::input::CANCEL;
 
+/// The command that has an end of its own: `ok`, or `failed`.
+pub(crate) const RUN: &str = "/run";
+
 /// A command, ready to be carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Command {
@@ -36,6 +39,41 @@ pub(crate) struct Call {
     pub(crate) arguments: String,
 }
 
+impl Command {
+    /// Whether it only asks for something, or sets it, so that it is carried out at once also while
+    /// another one is under way.
+    pub(crate) fn takes_no_time(&self) -> bool {
+        match self {
+            Self::Frequency(_) | Self::Workers | Self::Methods | Self::Kick(_) | Self::Help => true,
+            Self::Run
+            | Self::Reset
+            | Self::Call(_)
+            | Self::Results
+            | Self::Cancel
+            | Self::Save(_)
+            | Self::Quit => false,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Run => RUN,
+            Self::Reset => "/reset",
+            Self::Frequency(_) => "/freq",
+            Self::Workers => "/workers",
+            Self::Methods => "/methods",
+            Self::Call(_) => "/call",
+            Self::Results => "/results",
+            Self::Cancel => CANCEL,
+            Self::Save(_) => "/save",
+            Self::Kick(_) => "/kick",
+            Self::Help => "/help",
+            Self::Quit => "/quit",
+        }
+    }
+}
+
 /// What is known of a command: the one list behind `/help`, errors and suggestions.
 #[derive(Debug)]
 pub(crate) struct CommandInfo {
@@ -47,7 +85,7 @@ pub(crate) struct CommandInfo {
 
 pub(crate) const COMMANDS: &[CommandInfo] = &[
     CommandInfo {
-        name: "/run",
+        name: RUN,
         arguments: "",
         about: "runs, then prints the results, then `ok`; `failed` after errors",
         parse: |info, rest| info.alone(rest, Command::Run),
@@ -67,19 +105,19 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     CommandInfo {
         name: "/freq",
         arguments: "[HZ]",
-        about: "sets the frequency, in calls per second; without an argument prints it",
+        about: "sets the frequency, in calls per second; without an argument prints it; at once, also during a run",
         parse: |_, rest| frequency(rest),
     },
     CommandInfo {
         name: "/workers",
         arguments: "",
-        about: "lists who is connected: id, address, version, what each is running and for how long",
+        about: "lists who is connected: id, address, version, what each is running and for how long; at once, also during a run",
         parse: |info, rest| info.alone(rest, Command::Workers),
     },
     CommandInfo {
         name: "/methods",
         arguments: "",
-        about: "lists the remote methods with their signatures and what they do",
+        about: "lists the remote methods with their signatures and what they do; at once, also during a run",
         parse: |info, rest| info.alone(rest, Command::Methods),
     },
     CommandInfo {
@@ -97,25 +135,25 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     CommandInfo {
         name: CANCEL,
         arguments: "",
-        about: "written while a command is under way: cancels it, and prints what there is",
+        about: "written while a command is under way: cancels it, and prints what there is; again: waits no longer",
         parse: |info, rest| info.alone(rest, Command::Cancel),
     },
     CommandInfo {
         name: "/kick",
         arguments: "ID",
-        about: "disconnects the client of worker ID, with all its workers",
+        about: "disconnects the client of worker ID, with all its workers; at once, also during a run",
         parse: |_, rest| kick(rest),
     },
     CommandInfo {
         name: "/help",
         arguments: "",
-        about: "prints this list",
+        about: "prints this list; at once, also during a run",
         parse: |info, rest| info.alone(rest, Command::Help),
     },
     CommandInfo {
         name: "/quit",
         arguments: "",
-        about: "tells the clients to quit, then quits",
+        about: "tells the clients to quit, then quits; after the command under way",
         parse: |info, rest| info.alone(rest, Command::Quit),
     },
 ];
@@ -289,6 +327,10 @@ impl Quoted {
         }
         Self(shown)
     }
+
+    pub(crate) fn into_inner(self) -> String {
+        self.0
+    }
 }
 
 impl fmt::Display for Quoted {
@@ -322,6 +364,7 @@ mod tests {
             ("/help", Command::Help),
             ("/quit  ", Command::Quit),
         ] {
+            assert!(line.starts_with(command.name()), "{line:?}");
             assert_eq!(parse(line), Ok(Some(command)), "{line:?}");
         }
     }

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use dp_core::engine::{MapStatus, WorkerStatus};
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
-
 use crate::terminal::Screen;
+use dp_core::engine::{MapStatus, WorkerStatus};
 
 /// How often it is looked at.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -15,31 +13,40 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The longest list of methods.
 const METHODS: usize = 4;
 
-/// Keeps the line up to date until it is dropped.
+/// How long to wait at the most before the log says it again.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Keeps the line up to date until it is dropped, or says it in the log now and then.
 #[derive(Debug)]
 pub(super) struct Progress {
-    screen: Screen,
+    /// The log where there is none.
+    screen: Option<Screen>,
     begun: Instant,
-    ticks: Interval,
+    next: Instant,
+    period: Duration,
 }
 
 impl Progress {
     /// A command that is done before the first period is over is not worth a line.
-    pub(super) fn start(screen: Screen) -> Self {
-        let mut ticks = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { screen, begun: Instant::now(), ticks }
+    pub(super) fn start(screen: Option<&Screen>, logged: bool) -> Option<Self> {
+        let period = match screen {
+            Some(_) => PERIOD,
+            None if logged => 2 * PERIOD,
+            None => return None,
+        };
+        let begun = Instant::now();
+        Some(Self { screen: screen.cloned(), begun, next: begun + period, period })
     }
 
     /// When it is time to look again; never where nobody watches. Cancel safe.
     pub(super) async fn tick(watched: &mut Option<Self>) {
         match watched {
-            Some(watched) => _ = watched.ticks.tick().await,
+            Some(watched) => tokio::time::sleep_until(watched.next.into()).await,
             None => pending().await,
         }
     }
 
-    pub(super) fn show(&self, workers: &[WorkerStatus], maps: &[MapStatus]) {
+    pub(super) fn show(&mut self, workers: &[WorkerStatus], maps: &[MapStatus]) {
         let workers = workers.iter().map(|status| Doing {
             worker: status.info.id().as_str(),
             running: status
@@ -48,13 +55,23 @@ impl Progress {
                 .map(|running| (running.method.as_str(), running.since)),
             postponed: status.postponed.is_some(),
         });
-        self.screen.progress(Some(line(self.begun.elapsed(), workers, maps)));
+        let line = line(self.begun.elapsed(), workers, maps);
+        match &self.screen {
+            Some(screen) => screen.progress(Some(line)),
+            None => {
+                tracing::info!("{line}");
+                self.period = (2 * self.period).min(LONGEST);
+            }
+        }
+        self.next = Instant::now() + self.period;
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.screen.progress(None);
+        if let Some(screen) = &self.screen {
+            screen.progress(None);
+        }
     }
 }
 
@@ -132,7 +149,7 @@ fn items(done: usize, items: Option<usize>, since: Duration) -> String {
 }
 
 /// `4.2 s`, `1:07`, `2:05:09`.
-fn clock(duration: Duration) -> String {
+pub(super) fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, _) => format!("{:.1} s", duration.as_secs_f64()),

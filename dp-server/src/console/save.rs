@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::output::Line;
 use super::watch::{Cancelling, Waited};
-use super::{Console, ConsoleError, Next};
+use super::{Console, ConsoleError};
 use crate::chain;
 use crate::export::ReportFile;
 
@@ -15,32 +15,32 @@ where
     I: AsyncRead + Unpin,
     O: AsyncWrite + Unpin,
 {
-    pub(super) async fn save(&mut self, name: String) -> Result<Next, ConsoleError> {
+    pub(super) async fn save(&mut self, name: String) -> Result<(), ConsoleError> {
         let file = match ReportFile::new(&name) {
             Ok(file) => file,
-            Err(error) => return self.refuse(&error.to_string()).await,
+            Err(error) => {
+                self.print(Line::Error(&error.to_string()));
+                return Ok(());
+            }
         };
         let Some(report) = self.server.runs.last() else {
-            return self.refuse("there is no report yet: `/run` makes one").await;
+            self.print(Line::Error("there is no report yet: `/run` makes one"));
+            return Ok(());
         };
         // Disks may be slow.
         let writing = self.server.runtime.spawn_blocking(move || file.write(&report));
         let waited = self.meanwhile(writing, Cancelling::Drops).await?;
         match &waited {
-            Waited::Done(Ok(Ok(()))) => self.print(Line::Saved(&name)).await?,
-            Waited::Done(Ok(Err(error))) => self.print(Line::Error(&chain::message(error))).await?,
+            Waited::Done(Ok(Ok(()))) => self.print(Line::Saved(&name)),
+            Waited::Done(Ok(Err(error))) => self.print(Line::Error(&chain::message(error))),
             Waited::Done(Err(error)) if error.is_panic() => {
                 let text = format!("cannot write {name}, which is a bug in dp: {error}");
-                self.print(Line::Error(&text)).await?;
+                self.print(Line::Error(&text));
             }
             // The program's runtime is shutting down.
             Waited::Done(Err(_)) | Waited::Cancelled | Waited::Quit => {}
         }
-        self.left(&waited).await
-    }
-
-    async fn refuse(&mut self, why: &str) -> Result<Next, ConsoleError> {
-        self.print(Line::Error(why)).await?;
-        Ok(Next::Command)
+        self.say_if_left(&waited);
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 #![cfg_attr(not(unix), allow(dead_code, reason = "nothing can be launched there"))]
 
 #[cfg(unix)]
+mod ends;
+#[cfg(unix)]
 mod output;
 #[cfg(unix)]
 mod processes;
@@ -173,6 +175,10 @@ impl Launched {
     }
 
     pub(crate) fn is_ending(&self) {}
+
+    pub(crate) async fn all_ended(&self, _patient: bool) -> String {
+        std::future::pending().await
+    }
 
     pub(crate) async fn end(self) {}
 }

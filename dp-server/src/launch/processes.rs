@@ -1,5 +1,6 @@
 //! The processes that were launched, each with those that it starts itself: its group.
 
+use std::future::pending;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,9 +15,12 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, test_kill_process_group,
     waitid,
 };
+use tokio::sync::watch;
 
+use super::ends::{self, End};
 use super::{Launch, NOT_FOR_CLIENTS, Part, Reached, failed, output, server_address};
 use crate::start::StartError;
+use crate::time;
 
 /// How long those that were told to quit may take to end by themselves.
 const QUITTING: Duration = Duration::from_secs(2);
@@ -27,6 +31,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often to look whether they have ended.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How often to look whether those that they have started have ended.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(250);
+
 /// Those that a signal has to end with the server.
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
@@ -35,6 +42,8 @@ static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 pub(crate) struct Launched {
     processes: Vec<Process>,
     ending: Arc<AtomicBool>,
+    /// Those that have ended.
+    ends: watch::Sender<Vec<End>>,
 }
 
 #[derive(Debug)]
@@ -57,10 +66,12 @@ impl Launched {
         let server = server_address(reached.addresses).await;
         let id = std::env::var("DP_ID").ok().filter(|id| !id.is_empty());
         let ending = Arc::new(AtomicBool::new(false));
-        let mut launched = Self { processes: Vec::new(), ending: ending.clone() };
+        let ends = watch::Sender::default();
+        let mut launched =
+            Self { processes: Vec::new(), ending: ending.clone(), ends: ends.clone() };
         for part in launch.parts(worker, id.as_deref()) {
             let environment = launch.environment(&part, &server, &reached);
-            let process = Process::start(&launch.command, part, environment, &ending);
+            let process = Process::start(&launch.command, part, environment, &ending, &ends);
             launched.processes.push(process.map_err(|source| failed(launch, source))?);
         }
         let (count, command) = (launch.clients, &launch.command);
@@ -71,6 +82,23 @@ impl Launched {
     /// From now on it is no news when one ends.
     pub(crate) fn is_ending(&self) {
         self.ending.store(true, Ordering::Release);
+    }
+
+    /// Completes when all have ended, with whatever they have started, and says how. Those that ended
+    /// well are not enough where `patient`.
+    pub(crate) async fn all_ended(&self, patient: bool) -> String {
+        let mut ended = self.ends.subscribe();
+        let all = match ended.wait_for(|ended| ended.len() >= self.processes.len()).await {
+            Ok(all) => all.clone(),
+            Err(_) => return pending().await,
+        };
+        if patient && all.iter().all(|end| end.well) {
+            return pending().await;
+        }
+        while all.iter().any(|end| ends::lives(end.group)) {
+            time::sleep(LOOK_FOR_OTHERS).await;
+        }
+        ends::words(&all)
     }
 
     /// Waits until all have ended, who know that they are to, and makes them.
@@ -123,6 +151,7 @@ impl Process {
         part: Part,
         environment: Vec<(&'static str, String)>,
         ending: &Arc<AtomicBool>,
+        ends: &watch::Sender<Vec<End>>,
     ) -> io::Result<Self> {
         let mut shell = Command::new("sh");
         for name in NOT_FOR_CLIENTS {
@@ -148,7 +177,7 @@ impl Process {
         if let Some(stream) = errors {
             process.forward(stream)?;
         }
-        process.watch(ending.clone())?;
+        process.watch(ending.clone(), ends.clone())?;
         Ok(process)
     }
 
@@ -162,7 +191,7 @@ impl Process {
 
     /// Says so when it ends too early. It is not waited for as a parent does: its number stays taken,
     /// and that of its group, in which others may still be.
-    fn watch(&self, ending: Arc<AtomicBool>) -> io::Result<()> {
+    fn watch(&self, ending: Arc<AtomicBool>, ends: watch::Sender<Vec<End>>) -> io::Result<()> {
         let (name, group) = (self.name.clone(), self.group);
         let speaking = Arc::downgrade(&self.speaking);
         spawn(move || {
@@ -173,10 +202,12 @@ impl Process {
             if ending.load(Ordering::Acquire) {
                 return;
             }
-            match status.exit_status() {
-                Some(0) => tracing::info!("launched {name} has ended: exit status 0"),
-                _ => tracing::warn!("launched {name} has ended: {}", said(&status)),
+            let (said, well) = (said(&status), status.exit_status() == Some(0));
+            match well {
+                true => tracing::info!("launched {name} has ended: {said}"),
+                false => tracing::warn!("launched {name} has ended: {said}"),
             }
+            ends.send_modify(|ends| ends.push(End { name, group, said, well }));
         })
     }
 

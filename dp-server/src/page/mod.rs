@@ -99,7 +99,11 @@ async fn listen<W: DistributedWorker>(
             pages.metrics = pages.page;
             continue;
         }
-        let listeners = open(asked, whole(asked), token.is_none()).await?;
+        let option = match served {
+            Served::Page => "--page",
+            Served::Metrics => "--metrics",
+        };
+        let listeners = open(option, asked, whole(asked), token.is_none()).await?;
         let first = listeners.first().map(|(address, _)| *address);
         for (address, listener) in listeners {
             if token.is_some() && tls.is_none() && !address.ip().is_loopback() {
@@ -128,6 +132,7 @@ async fn listen<W: DistributedWorker>(
 }
 
 async fn open(
+    option: &'static str,
     asked: &str,
     whole: String,
     open_to_all: bool,
@@ -135,6 +140,7 @@ async fn open(
     let opened = listen::open_at(asked, whole, open_to_all).await;
     opened.map_err(|error| match error {
         StartError::Exposed { address } => StartError::PageExposed { address },
+        StartError::PortTaken { address } => StartError::PagePortTaken { address, option },
         error => error,
     })
 }
