@@ -55,7 +55,7 @@ impl ServerTls {
         };
         let config = builder
             .with_single_cert(read_certs(cert)?, read_key(key)?)
-            .map_err(|error| unusable(key, error))?;
+            .map_err(|error| no_pair(cert, key, error))?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), mutual: client_ca.is_some() })
     }
 
@@ -102,12 +102,14 @@ impl ClientTls {
                 let chain = read_certs(cert)?;
                 let own = names(&chain[0]).map_err(|error| unusable(cert, error))?;
                 let config = builder.with_client_auth_cert(chain, read_key(key)?);
-                (config.map_err(|error| unusable(key, error))?, own.into_iter().next())
+                (config.map_err(|error| no_pair(cert, key, error))?, own.into_iter().next())
             }
         };
         let server_name = match server_name {
             None => None,
-            Some(name) => Some(parse_name(name).map_err(|error| unusable(ca, error))?),
+            Some(name) => {
+                Some(parse_name(name).map_err(|_| SecretError::Name { name: name.to_owned() })?)
+            }
         };
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name, own_name })
     }
@@ -172,6 +174,17 @@ fn read_roots(path: &Path) -> Result<RootCertStore, SecretError> {
         roots.add(cert).map_err(|error| unusable(path, error))?;
     }
     Ok(roots)
+}
+
+/// Why a certificate cannot be used with a key.
+fn no_pair(cert: &Path, key: &Path, error: rustls::Error) -> SecretError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let cert = cert.display();
+            unusable(key, format_args!("it is not the key of the certificate in {cert}"))
+        }
+        error => unusable(key, error),
+    }
 }
 
 fn unusable(path: &Path, reason: impl fmt::Display) -> SecretError {
