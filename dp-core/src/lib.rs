@@ -60,6 +60,9 @@ extern crate self as dp_core;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[cfg(feature = "args")]
+#[doc(hidden)]
+pub mod args;
 mod barrier;
 mod broadcast;
 mod call;
