@@ -12,6 +12,10 @@ use dp_core::{DistributedWorker, WorkerInfo};
 
 use crate::client::{Client, ClientError};
 
+/// How many workers one client hosts at the most: as many as a server takes of all clients together,
+/// unless it is told another number.
+pub(crate) const MAX_WORKERS: usize = 1 << 20;
+
 /// Settings of a [`Client`] that is about to run; made by [`Client::builder`].
 ///
 /// `C` is how it makes its workers: by [`Default`], or by what [`worker`](Self::worker) was given.
@@ -194,7 +198,9 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
 
     /// The client's name, which no other client of the server may have: 1 to 255 bytes without white
     /// space, control characters, `,`, `[` and `]`. Default: the name in its
-    /// [certificate](Self::tls_identity), else host name and process id, `lab1-4711`.
+    /// [certificate](Self::tls_identity), else host name and process id, `lab1-4711`. A process id below
+    /// 1000 is what processes in other containers have, too: then six random characters follow,
+    /// `lab1-1-x7k2pq`.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.settings.id = Some(id.into());
         self
@@ -251,7 +257,7 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
         self
     }
 
-    /// How many workers it hosts, at least 1; default 1. With an id of `c1`, the only one is `c1`;
+    /// How many workers it hosts, from 1 to 1,048,576; default 1. With an id of `c1`, the only one is `c1`;
     /// several are `c1/1`, `c1/2` and so on.
     pub fn workers(mut self, workers: usize) -> Self {
         self.settings.workers = workers;
@@ -332,8 +338,8 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`ClientError::Address`], [`ClientError::InvalidId`], [`ClientError::NoWorkers`] and
-    /// [`ClientError::NoTlsCa`] for settings that make no sense, [`ClientError::Secret`] for a file that cannot be used,
+    /// [`ClientError::Address`], [`ClientError::InvalidId`], [`ClientError::NoWorkers`],
+    /// [`ClientError::TooManyWorkers`], [`ClientError::OutOfRange`] and [`ClientError::NoTlsCa`] for settings that make no sense, [`ClientError::Secret`] for a file that cannot be used,
     /// [`ClientError::NoRuntime`] outside of a tokio runtime: the workers' methods run on the one
     /// that this is called in, whatever its kind.
     pub fn build(self) -> Result<Client<W>, ClientError>

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Command, FromArgMatches};
 #[cfg(feature = "otel")]
 use dp_core::engine::otel::Telemetry;
 use dp_core::net::address::{Address, DEFAULT_ADDRESS};
 use dp_core::net::{files, launch};
-use dp_core::{DistributedWorker, WorkerInfo};
+use dp_core::{DistributedWorker, WorkerInfo, args};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::builder::{AfterLoss, ClientBuilder, Security, Settings, TokenSource};
+use crate::builder::{AfterLoss, ClientBuilder, MAX_WORKERS, Security, Settings, TokenSource};
 use crate::chain;
 
-/// Bytes in the unit in which people give the size of a message.
-const MIB: usize = 1024 * 1024;
+/// The files that a client program opens, and the threads that it starts beside those for its cores.
+const FILES: usize = 16;
+const THREADS: usize = 5;
 
 // The fields' documentation is what `--help` prints. That of the struct is kept from being the
 // description of a program that flattens it.
@@ -56,7 +56,7 @@ const MIB: usize = 1024 * 1024;
 ///
 /// An option on the command line wins over its environment variable, which wins over the default.
 #[derive(Debug, Clone, Args)]
-#[command(about = None, long_about = None)]
+#[command(about = None, long_about = None, mut_args = args::option)]
 #[non_exhaustive]
 pub struct ClientArgs {
     /// Where the server is; it may be started later
@@ -67,7 +67,7 @@ pub struct ClientArgs {
     /// Unix socket of a server on this machine that belongs to the same user, or to root.
     #[arg(
         long, env = "DP_SERVER", value_name = "ADDR", default_value = DEFAULT_ADDRESS,
-        value_parser = server
+        value_parser = args::parsed(server)
     )]
     pub server: String,
 
@@ -78,10 +78,11 @@ pub struct ClientArgs {
 
     /// This client's name, which no other client may have [default: host name and process id]
     ///
+    /// Where the process id is below 1000, as in a container, the default has random characters behind it.
     /// With --tls-cert it is the name in the certificate. Where a launcher has started several clients
     /// (mpirun, srun, a Slurm array, an indexed job; or DP_RANK is set), the rank is added to it, ID-3,
     /// and the default is the worker's name with the rank. It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
-    #[arg(long, env = "DP_ID", value_name = "ID")]
+    #[arg(long, env = "DP_ID", value_name = "ID", value_parser = args::text())]
     pub id: Option<String>,
 
     /// How many workers to host, all over one connection
@@ -89,8 +90,8 @@ pub struct ClientArgs {
     /// Those of client c1 are c1/1, c1/2 and so on; a single one is just c1. Where DP_CLIENT_WORKERS
     /// is not set, DP_WORKERS counts, which is also read by the server: how many it waits for.
     #[arg(
-        long, env = "DP_CLIENT_WORKERS", value_name = "N", value_parser = at_least_one,
-        default_value = workers_of_server()
+        long, env = "DP_CLIENT_WORKERS", value_name = "N", default_value = workers_of_server(),
+        value_parser = args::count_up_to(MAX_WORKERS).default_from("DP_WORKERS")
     )]
     pub workers: usize,
 
@@ -126,6 +127,7 @@ pub struct ClientArgs {
         long,
         env = "DP_TLS_NAME",
         value_name = "HOST",
+        value_parser = args::text(),
         requires = "tls_ca",
         help_heading = "Security"
     )]
@@ -140,31 +142,32 @@ pub struct ClientArgs {
         env = "DP_ALLOW_UID",
         value_name = "UID",
         value_delimiter = ',',
+        value_parser = args::user(),
         help_heading = "Security",
         hide_short_help = true
     )]
     pub allow_uid: Vec<u32>,
 
     /// How long to keep trying to join, in seconds [default: for ever]
-    #[arg(long, env = "DP_CONNECT_FOR", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "DP_CONNECT_FOR", value_name = "SECONDS", value_parser = args::seconds())]
     pub connect_for: Option<Duration>,
 
     /// End with an error when the server is lost, instead of trying to come back
-    #[arg(long, env = "DP_EXIT_ON_DISCONNECT", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DP_EXIT_ON_DISCONNECT", value_parser = args::switch())]
     pub exit_on_disconnect: bool,
 
     /// How long to try to come back to a server that was lost, in seconds [default: for ever]
     ///
     /// Of no effect with --exit-on-disconnect.
     #[arg(
-        long, env = "DP_RECONNECT_FOR", value_name = "SECONDS", value_parser = seconds
+        long, env = "DP_RECONNECT_FOR", value_name = "SECONDS", value_parser = args::seconds()
     )]
     pub reconnect_for: Option<Duration>,
 
     /// End with an error at the end of standard input
     ///
     /// For clients that are started over ssh without a terminal: they then end with the session.
-    #[arg(long, env = "DP_EXIT_ON_STDIN_EOF", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DP_EXIT_ON_STDIN_EOF", value_parser = args::switch())]
     pub exit_on_stdin_eof: bool,
 
     /// Say more on standard error; twice for everything
@@ -176,20 +179,20 @@ pub struct ClientArgs {
     /// How long the server may take to answer once connected, in seconds [default: 10]
     #[arg(
         long, env = "DP_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+        value_parser = args::seconds(), help_heading = "Limits", hide_short_help = true
     )]
     pub handshake_timeout: Option<Duration>,
 
     /// The longest message, in MiB; give the server the same limit [default: 256]
     #[arg(
         long, env = "DP_MAX_MESSAGE", value_name = "MIB",
-        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+        value_parser = args::message_size(), help_heading = "Limits", hide_short_help = true
     )]
     pub max_message: Option<usize>,
 
     /// How many calls may wait in one worker [default: 65536]
     #[arg(
-        long, env = "DP_MAX_QUEUE", value_name = "N", value_parser = at_least_one,
+        long, env = "DP_MAX_QUEUE", value_name = "N", value_parser = args::count(),
         help_heading = "Limits", hide_short_help = true
     )]
     pub max_queue: Option<usize>,
@@ -197,7 +200,7 @@ pub struct ClientArgs {
     /// How much in unanswered calls and unsent answers this client holds, in MiB [default: 512]
     #[arg(
         long, env = "DP_MAX_QUEUED", value_name = "MIB",
-        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+        value_parser = args::size(), help_heading = "Limits", hide_short_help = true
     )]
     pub max_queued: Option<usize>,
 
@@ -206,6 +209,7 @@ pub struct ClientArgs {
         long,
         env = "DP_MAX_RESULTS",
         value_name = "N",
+        value_parser = args::count_or_none(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -214,7 +218,7 @@ pub struct ClientArgs {
     /// How many mebibytes of result lines one worker keeps, each line counted with 64 bytes more
     /// [default: 512]
     #[arg(
-        long, env = "DP_MAX_RESULT_BYTES", value_name = "MIB", value_parser = mebibytes,
+        long, env = "DP_MAX_RESULT_BYTES", value_name = "MIB", value_parser = args::size(),
         help_heading = "Limits", hide_short_help = true
     )]
     pub max_result_bytes: Option<usize>,
@@ -224,6 +228,7 @@ pub struct ClientArgs {
         long,
         env = "DP_MAX_METRICS",
         value_name = "N",
+        value_parser = args::count_or_none(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -231,7 +236,7 @@ pub struct ClientArgs {
 
     /// How many threads methods that block may hold, over all workers [default: 1024]
     #[arg(
-        long, env = "DP_MAX_THREADS", value_name = "N", value_parser = at_least_one,
+        long, env = "DP_MAX_THREADS", value_name = "N", value_parser = args::count(),
         help_heading = "Limits", hide_short_help = true
     )]
     pub max_threads: Option<usize>,
@@ -321,6 +326,10 @@ impl ClientArgs {
         );
         // Its methods may open many connections of their own.
         files::raise_limit();
+        // The runtime panics where it cannot start its threads.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        files::check_room(FILES, cores + THREADS)
+            .map_err(|error| anyhow!("cannot start: {error}"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -347,10 +356,14 @@ impl ClientArgs {
 async fn end_of_input() {
     let (ended, end) = tokio::sync::oneshot::channel();
     // A thread of its own: a read under way would keep the runtime from ending.
-    std::thread::spawn(move || {
+    let watching = std::thread::Builder::new().spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         let _ = ended.send(());
     });
+    if let Err(error) = watching {
+        tracing::warn!("the system has no thread left to watch standard input: {error}");
+        return std::future::pending().await;
+    }
     let _ = end.await;
 }
 
@@ -408,24 +421,24 @@ fn command(worker: &str, version: &'static str) -> Command {
              Logs go to standard error."
         ))
         .after_help("More, with the limits: --help")
-        .after_long_help(EXAMPLES.replace("CLIENT", &program()))
+        .after_long_help(EXAMPLES.replace("{client}", &program()))
 }
 
 const EXAMPLES: &str = "\
 Examples:
   One worker, for a server on this machine:
-      CLIENT
+      {client}
   Sixteen workers for a server on another one:
-      CLIENT --server lab.example --workers 16
+      {client} --server lab.example --workers 16
   For a server on this machine that listens at a Unix socket:
-      CLIENT --server unix:/tmp/lab.sock
+      {client} --server unix:/tmp/lab.sock
   For a server that asks for a secret, which has stood in a file there:
-      CLIENT --server lab.example --token-file token
+      {client} --server lab.example --token-file token
   For one with TLS that asks for certificates, made by `SERVER certs keys --client c1`:
-      CLIENT --server lab.example --tls-ca keys/ca.pem \\
+      {client} --server lab.example --tls-ca keys/ca.pem \\
           --tls-cert keys/client-c1.pem --tls-key keys/client-c1-key.pem
   Sixteen workers by environment variables, in a container for one:
-      DP_SERVER=lab.example DP_CLIENT_WORKERS=16 CLIENT";
+      DP_SERVER=lab.example DP_CLIENT_WORKERS=16 {client}";
 
 /// What to type to start this program, for the examples.
 fn program() -> String {
@@ -464,7 +477,8 @@ fn start_logging(verbose: u8, #[cfg(feature = "otel")] telemetry: Option<&Teleme
 
 /// How many workers the server waits for, as the number of those here: fit for one client.
 fn workers_of_server() -> String {
-    let number = std::env::var("DP_WORKERS").ok().filter(|workers| workers != "auto");
+    let number = std::env::var("DP_WORKERS").ok();
+    let number = number.filter(|workers| workers != "auto" && !workers.trim().is_empty());
     number.unwrap_or_else(|| "1".to_owned())
 }
 
@@ -475,23 +489,6 @@ fn server(text: &str) -> Result<String, String> {
         None => text.to_owned(),
     };
     address.parse::<Address>().map(|_| address).map_err(|error| error.to_string())
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse::<usize>().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "a whole number above 0 is needed".to_owned())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
-    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "a time is a number of seconds above 0, such as 2.5".to_owned())
-}
-
-fn mebibytes(text: &str) -> Result<usize, String> {
-    let size = text.parse::<usize>().ok().filter(|size| *size > 0);
-    let size = size.and_then(|size| size.checked_mul(MIB));
-    size.ok_or_else(|| "a size is a whole number of MiB above 0, such as 256".to_owned())
 }
 
 #[cfg(test)]
@@ -537,6 +534,11 @@ mod tests {
         for (option, value, remedy) in [
             ("--workers", "0", "above 0"),
             ("--workers", "many", "above 0"),
+            ("--workers", "-1", "from 1 to 1048576"),
+            ("--workers", "100000000", "from 1 to 1048576"),
+            ("--max-queue", "0", "from 1 to 4294967295"),
+            ("--server", "http://lab", "write `lab`"),
+            ("--connect-for", "1e-320", "from 0.001 to 1000000000"),
             ("--server", "lab:http", "`http`, is no number"),
             ("--server", "unix:", "lacks the path"),
             ("--connect-for", "nan", "such as 2.5"),

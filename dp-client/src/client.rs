@@ -1,24 +1,30 @@
 //! A client and its life: join, work, quit.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dp_core::engine::{self, Host, HostError};
+use dp_core::engine::{self, Host, HostError, OutOfRange};
 #[cfg(unix)]
 use dp_core::net::TrustedUsers;
 use dp_core::net::address::{self, Address, AddressError};
 use dp_core::net::launch::{Place, PlaceError};
-use dp_core::net::{ClientGate, ClientTls, GateError, SecretError, Secured, Socket};
+use dp_core::net::{ClientGate, ClientTls, GateError, SecretError, Secured, Socket, files};
 use dp_core::{DistributedWorker, InvalidId, WorkerId, WorkerInfo};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::builder::{AfterLoss, ClientBuilder, Settings};
+use crate::builder::{AfterLoss, ClientBuilder, MAX_WORKERS, Settings};
 use crate::connect::{Attempts, Connected, Holder, Target, connect};
+
+/// The files that a client opens: its event queues, and the connection.
+const FILES: usize = 10;
+/// The threads that a client starts by itself: for connections, and for methods.
+const THREADS: usize = 4;
 
 /// A client: hosts workers of type `W`, and does what its server says until that says quit.
 ///
@@ -72,11 +78,20 @@ impl<W: DistributedWorker> Client<W> {
         if workers == 0 {
             return Err(ClientError::NoWorkers);
         }
+        if workers > MAX_WORKERS {
+            return Err(ClientError::TooManyWorkers { workers });
+        }
+        limits.check()?;
+        OutOfRange::check_time("connect_for", connect_for.unwrap_or_default())?;
+        if let AfterLoss::Reconnect(Some(limit)) = after_loss {
+            OutOfRange::check_time("reconnect_for", limit)?;
+        }
+        files::check_room(FILES, THREADS).map_err(ClientError::NoRoom)?;
         let gate = security.gate()?;
         // The server knows it by the name in its certificate.
         let proven = || gate.tls.as_ref().and_then(ClientTls::own_name).map(str::to_owned);
         let place = if ranked { Place::of_environment()? } else { Place::default() };
-        let name = match (id, place.rank) {
+        let name = match (id, place.telling_rank()) {
             (Some(id), _) => Some(place.id(&id)),
             (None, None) => proven(),
             (None, Some(_)) => {
@@ -279,11 +294,15 @@ fn type_name(worker: &str) -> String {
 /// Host name and process id, with what an id may not have replaced by `-`.
 fn default_id() -> String {
     let host = hostname::get().unwrap_or_default();
-    id_of(&host.to_string_lossy(), std::process::id())
+    id_of(&host.to_string_lossy(), std::process::id(), RandomState::new().hash_one(0))
 }
 
-fn id_of(host: &str, process: u32) -> String {
+/// A low process id tells nothing: each container begins to count at 1, and so does each machine that
+/// boots the same image. Then part of `random` is in the id.
+fn id_of(host: &str, process: u32, random: u64) -> String {
     const LONGEST: usize = 200;
+    const TELLING: u32 = 1000;
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let allowed = |c: char| !(c.is_whitespace() || c.is_control() || ",[]/".contains(c));
     let mut name = String::new();
     for char in host.chars() {
@@ -295,7 +314,15 @@ fn id_of(host: &str, process: u32) -> String {
     if name.is_empty() {
         name.push_str("client");
     }
-    format!("{name}-{process}")
+    let mut id = format!("{name}-{process}");
+    if process < TELLING {
+        id.push('-');
+        for place in 0..6 {
+            let letter = (random >> (5 * place)) % 32;
+            id.push(usize::try_from(letter).map_or('a', |letter| char::from(LETTERS[letter])));
+        }
+    }
+    id
 }
 
 /// Why a client ended other than by the server's quit.
@@ -314,6 +341,18 @@ pub enum ClientError {
     /// A client hosts at least one worker.
     #[error("a client hosts at least one worker: `workers` is 0")]
     NoWorkers,
+    /// A client hosts no more workers than a server takes, unless that is told another number.
+    #[error("a client hosts 1 to {MAX_WORKERS} workers, not {workers}: start several clients")]
+    TooManyWorkers {
+        /// What was given.
+        workers: usize,
+    },
+    /// A setting makes no sense.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// The system lets this process open too few files, or start too few threads.
+    #[error("cannot start the client: {0}")]
+    NoRoom(io::Error),
     /// The server's address is none.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -386,14 +425,21 @@ mod tests {
 
     #[test]
     fn the_default_id_is_host_and_process() {
-        assert_eq!(id_of("lab1", 4711), "lab1-4711");
-        assert_eq!(id_of("", 7), "client-7");
-        assert_eq!(id_of("my [old] host,1/2", 7), "my--old--host-1-2-7");
+        assert_eq!(id_of("lab1", 4711, 0), "lab1-4711");
+        assert_eq!(id_of("", 4711, 0), "client-4711");
+        assert_eq!(id_of("my [old] host,1/2", 4711, 0), "my--old--host-1-2-4711");
+    }
+
+    #[test]
+    fn the_first_processes_of_two_containers_have_different_ids() {
+        let ids = || id_of("lab1", 1, RandomState::new().hash_one(0));
+        assert_ne!(ids(), ids());
+        assert_eq!(id_of("lab1", 1, 1), "lab1-1-baaaaa");
     }
 
     #[test]
     fn the_default_id_is_a_valid_one() {
         assert!(WorkerId::new(default_id()).is_ok());
-        assert!(WorkerId::new(id_of(&"ü".repeat(300), u32::MAX)).is_ok());
+        assert!(WorkerId::new(id_of(&"ü".repeat(300), 999, u64::MAX)).is_ok());
     }
 }

@@ -8,7 +8,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 #[cfg(feature = "nats")]
 use dp_core::net::Carried;
 use dp_core::net::Socket;
-use dp_core::net::address::Address;
+use dp_core::net::address::{Address, host_and_port};
+use dp_core::net::files;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
@@ -153,7 +154,7 @@ async fn try_once(server: &Target) -> io::Result<Connected> {
 /// Tries each address that `server` stands for.
 async fn try_tcp(server: &str) -> io::Result<Connected> {
     let mut failure = None;
-    for address in lookup_host(server).await? {
+    for address in lookup_host(host_and_port(server)).await? {
         match within(Some(CONNECT_TIMEOUT), TcpStream::connect(address)).await {
             Ok(stream) => return Ok(Connected::to(stream, address.to_string())),
             Err(error) => {
@@ -223,6 +224,7 @@ impl Attempts {
     /// # Errors
     /// [`ClientError::NotReached`] when there is no time for another one.
     pub(crate) async fn failed(&mut self, error: io::Error) -> Result<(), ClientError> {
+        let error = files::explained(error);
         if self.reminders.due(self.begun.elapsed()) {
             tracing::info!("cannot reach the server at {}: {error}; still trying", self.server);
         }

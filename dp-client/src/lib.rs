@@ -44,6 +44,8 @@ mod cli;
 mod client;
 mod connect;
 mod logs;
+#[cfg(test)]
+mod options;
 
 use dp_core::net::chain;
 

@@ -19,7 +19,7 @@ pub use crate::fleet::{
 pub use crate::host::{Host, HostError};
 #[doc(hidden)]
 pub use crate::in_process::in_process_over;
-pub use crate::limits::Limits;
+pub use crate::limits::{Limits, OutOfRange};
 pub use crate::link::{FanLink, FanOut, Transport};
 pub use crate::record::WorkerRecord;
 pub use crate::stored::{StoredLines, Unstored};

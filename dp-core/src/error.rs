@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The method returned `Err`. The worker is as the method left it.
+    /// The method returned `Err`, or a value that serde could not serialize. The worker is as the method
+    /// left it.
     Failed {
         /// The error's own text.
         message: String,
@@ -51,8 +52,9 @@ pub enum CallError {
         /// The setting that raises it: `max_message` of the side that would have received it.
         setting: &'static str,
     },
-    /// The arguments could not be decoded by the worker, or the answer by the caller: the two
-    /// programs have types of one name and of different shape.
+    /// The worker could not decode the arguments, or the caller could not decode the answer: the two
+    /// programs have types of one name and of different shape, or the type's own `Deserialize` refused
+    /// the value. Also where an answer cannot be shown as JSON.
     Decode {
         /// Which of the two.
         what: Decoded,

@@ -122,6 +122,8 @@ struct State {
     /// One of those that are idle has been woken, and is about to look at the queue.
     woken: bool,
     blocked: usize,
+    /// How often the system has refused a thread since it last gave one.
+    refused: u64,
     monitor: Monitor,
     closed: bool,
 }
@@ -231,9 +233,26 @@ impl Shared {
         let spawned =
             thread::Builder::new().name("dp-worker".to_owned()).spawn(move || shared.work());
         match spawned {
-            Ok(_) => state.threads += 1,
+            Ok(_) => {
+                state.threads += 1;
+                let refused = std::mem::take(&mut state.refused);
+                if refused > 1 {
+                    tracing::warn!(
+                        "there is a thread for methods again, after {refused} attempts to start one"
+                    );
+                }
+            }
             // The threads that are there go on with what is queued.
-            Err(error) => tracing::warn!("can't start another thread for blocked methods: {error}"),
+            Err(error) => {
+                state.refused += 1;
+                if state.refused == 1 {
+                    tracing::warn!(
+                        "cannot start another thread for methods: {error}; calls wait for the {} that \
+                         are there (see `ulimit -u`, or the container's limit of processes; said once)",
+                        state.threads
+                    );
+                }
+            }
         }
     }
 

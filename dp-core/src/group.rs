@@ -260,7 +260,7 @@ impl<W: DistributedWorker> Group<W> {
     /// Sets the calls per second for staggered starts, for everybody on this server.
     ///
     /// # Errors
-    /// [`FrequencyError`] when `hz` is not a finite number above 0.
+    /// [`FrequencyError`] when `hz` is not a number from 0.000001 to 1000000000.
     pub fn set_frequency(&self, hz: f64) -> Result<(), FrequencyError> {
         self.0.fleet.frequency.set(hz)
     }

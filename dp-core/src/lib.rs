@@ -61,6 +61,9 @@ extern crate self as dp_core;
 #[path = "private.rs"]
 pub mod __private;
 mod alike;
+#[cfg(feature = "args")]
+#[doc(hidden)]
+pub mod args;
 mod barrier;
 mod broadcast;
 mod buckets;

@@ -2,6 +2,51 @@
 
 use std::time::Duration;
 
+use thiserror::Error;
+
+/// Bytes in the unit in which people give the size of a message.
+#[cfg_attr(not(feature = "args"), expect(dead_code))]
+pub(crate) const MIB: usize = 1 << 20;
+/// What the length field of a frame can say.
+pub(crate) const MAX_MESSAGE: usize = u32::MAX as usize;
+/// No setting is a greater number of things.
+pub(crate) const MAX_COUNT: usize = u32::MAX as usize;
+/// No setting is a shorter time, but for those that may be none.
+pub(crate) const SHORTEST_TIME: Duration = Duration::from_millis(1);
+/// No setting is a longer time: 31 years. All systems can add it to the present.
+pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(1_000_000_000);
+
+/// Why a setting makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the setting `{setting}` cannot be {given}: {range}")]
+pub struct OutOfRange {
+    /// The setting: a method of the builder.
+    pub setting: &'static str,
+    /// What was given.
+    pub given: String,
+    /// What it can be.
+    pub range: String,
+}
+
+impl OutOfRange {
+    /// Checks that the time `setting` is none, or one that can be added to the present.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when it is longer than 31 years.
+    pub fn check_time(setting: &'static str, time: Duration) -> Result<(), Self> {
+        check_time(setting, time, Duration::ZERO)
+    }
+}
+
+fn check_time(setting: &'static str, time: Duration, least: Duration) -> Result<(), OutOfRange> {
+    if (least..=LONGEST_TIME).contains(&time) {
+        return Ok(());
+    }
+    let range =
+        format!("a time from {} to {} seconds", least.as_secs_f64(), LONGEST_TIME.as_secs());
+    Err(OutOfRange { setting, given: format!("{time:?}"), range })
+}
+
 /// Bounds on everything that the other side can drive, with their defaults.
 ///
 /// ```
@@ -101,9 +146,83 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Checks that each makes sense: nothing that is needed is 0, and no time is beyond what clocks can
+    /// count to.
+    ///
+    /// # Errors
+    /// [`OutOfRange`], which names the first that does not.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        for (setting, given, most) in [
+            ("max_message", self.max_message, MAX_MESSAGE),
+            ("max_handshake", self.max_handshake, MAX_MESSAGE),
+            ("max_handshakes", self.max_handshakes, MAX_COUNT),
+            ("max_clients", self.max_clients, MAX_COUNT),
+            ("max_workers", self.max_workers, MAX_COUNT),
+            ("in_flight", self.in_flight, MAX_COUNT),
+            ("max_queue", self.max_queue, MAX_COUNT),
+            // Bytes, which some may not want to bound.
+            ("max_queued_bytes", self.max_queued_bytes, usize::MAX),
+            ("max_server_calls", self.max_server_calls, MAX_COUNT),
+            ("max_threads", self.max_threads, MAX_COUNT),
+        ] {
+            if !(1..=most).contains(&given) {
+                let range = format!("a number from 1 to {most}");
+                return Err(OutOfRange { setting, given: given.to_string(), range });
+            }
+        }
+        for (setting, time) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("heartbeat_interval", self.heartbeat_interval),
+            ("heartbeat_timeout", self.heartbeat_timeout),
+        ] {
+            check_time(setting, time, SHORTEST_TIME)?;
+        }
+        if self.heartbeat_timeout <= self.heartbeat_interval {
+            let range = format!(
+                "longer than `heartbeat_interval`, which is {:?}, or everybody is taken for gone",
+                self.heartbeat_interval
+            );
+            let given = format!("{:?}", self.heartbeat_timeout);
+            return Err(OutOfRange { setting: "heartbeat_timeout", given, range });
+        }
+        Ok(())
+    }
+
     /// `max_message` as the length field of a frame can say it, and as the framework's own messages
     /// need it.
     pub(crate) fn frame_limit(&self) -> usize {
         self.max_message.clamp(64 << 10, u32::MAX as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_make_no_sense_are_named_with_their_range() {
+        type Change = fn(&mut Limits);
+        let cases: [(&str, &str, Change); 6] = [
+            ("max_clients", "from 1 to 4294967295", |limits| limits.max_clients = 0),
+            ("max_threads", "from 1 to 4294967295", |limits| limits.max_threads = usize::MAX),
+            ("max_message", "from 1 to 4294967295", |limits| limits.max_message = 0),
+            ("handshake_timeout", "from 0.001 to 1000000000", |limits| {
+                limits.handshake_timeout = Duration::MAX;
+            }),
+            ("heartbeat_interval", "from 0.001 to", |limits| {
+                limits.heartbeat_interval = Duration::ZERO;
+            }),
+            ("heartbeat_timeout", "longer than `heartbeat_interval`", |limits| {
+                limits.heartbeat_timeout = limits.heartbeat_interval;
+            }),
+        ];
+        assert_eq!(Limits::default().check(), Ok(()));
+        for (setting, range, change) in cases {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            let error = limits.check().unwrap_err();
+            assert_eq!(error.setting, setting);
+            assert!(error.to_string().contains(range), "{error}");
+        }
     }
 }

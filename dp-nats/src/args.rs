@@ -12,7 +12,7 @@ use crate::{Job, Settings, SettingsError};
 // description of a program that flattens it.
 /// The options of a program for NATS, part of those of dp-server and dp-client.
 #[derive(Debug, Clone, Args)]
-#[command(about = None, long_about = None)]
+#[command(about = None, long_about = None, mut_args = dp_core::args::option)]
 #[non_exhaustive]
 pub struct EngineArgs {
     /// Have connections carried by a NATS server: nats://HOST:4222, or tls://HOST:4222
@@ -29,7 +29,10 @@ pub struct EngineArgs {
     pub engine: Option<Engine>,
 
     /// The name of the job, the same for a server and its clients: others never meet them
-    #[arg(long, env = "DP_JOB", value_name = "NAME", default_value_t, help_heading = "NATS")]
+    #[arg(
+        long, env = "DP_JOB", value_name = "NAME", default_value_t, help_heading = "NATS",
+        value_parser = dp_core::args::parsed(job)
+    )]
     pub job: Job,
 
     /// The credentials file by which the NATS server knows this program
@@ -106,6 +109,10 @@ impl EngineArgs {
         }
         Ok(Some(settings))
     }
+}
+
+fn job(text: &str) -> Result<Job, String> {
+    text.parse().map_err(|error: SettingsError| error.to_string())
 }
 
 #[cfg(test)]

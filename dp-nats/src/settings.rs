@@ -346,6 +346,13 @@ fn server(text: &str) -> Result<ServerAddr, SettingsError> {
         engine: without_password(text),
         reason: reason.to_owned(),
     };
+    let bracketed = text.split_once('[').and_then(|(_, behind)| behind.split(']').next());
+    if bracketed.is_some_and(|host| host.contains('%')) {
+        return Err(error(
+            "an IPv6 address with a scope (`%`) cannot be used for NATS: give another address of it, or \
+             a name",
+        ));
+    }
     let address: ServerAddr = text.parse().map_err(|_| error("it is no address"))?;
     match address.scheme() {
         _ if !text.contains("://") => Err(error("it does not say which engine")),
@@ -462,6 +469,7 @@ mod tests {
             ("lab:4222", "it does not say which engine"),
             ("ws://lab", "only nats:// and tls:// are known"),
             ("nats://", "it"),
+            ("nats://[fe80::1%lo]:4222", "an IPv6 address with a scope"),
         ] {
             let error = Settings::new(engine).unwrap_err().to_string();
             assert!(error.contains(reason) && error.ends_with("write nats://HOST:4222"), "{error}");

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::EnumValueParser;
 use clap::{ArgAction, Args};
 use dp_core::DistributedWorker;
+use dp_core::args;
 use dp_core::net::address::Address;
+#[cfg(feature = "page")]
+use dp_core::net::address::check_tcp;
 use dp_core::net::launch;
 use tracing::Level;
 
@@ -16,8 +19,10 @@ use crate::export::{ReportFile, SaveError};
 use crate::launch::Launch;
 use crate::settings::{Security, Settings, TlsFiles, TokenSource};
 
-/// Bytes in the unit in which people give the size of a message.
-pub(crate) const MIB: usize = 1024 * 1024;
+/// How many clients one server starts at the most.
+const MAX_LAUNCHED: usize = 65_536;
+/// How many workers a server can be told to wait for.
+const MAX_WORKERS: usize = u32::MAX as usize;
 
 // The fields' documentation is what `--help` prints. That of the struct is kept from being the
 // description of a program that flattens it.
@@ -51,7 +56,7 @@ pub(crate) const MIB: usize = 1024 * 1024;
 ///
 /// An option on the command line wins over its environment variable, which wins over the default.
 #[derive(Debug, Clone, Args)]
-#[command(about = None, long_about = None)]
+#[command(about = None, long_about = None, mut_args = args::option)]
 #[non_exhaustive]
 pub struct ServerArgs {
     /// Where to listen; port 0 takes a free one, said on standard error [default: 127.0.0.1:8147]
@@ -62,7 +67,7 @@ pub struct ServerArgs {
     /// commas between.
     #[arg(
         long, env = "DP_BIND", value_name = "ADDR",
-        value_delimiter = ',', value_parser = address
+        value_delimiter = ',', value_parser = args::parsed(address)
     )]
     pub bind: Vec<String>,
 
@@ -76,7 +81,7 @@ pub struct ServerArgs {
     /// That is DP_SIZE, or what mpirun or Slurm say, less one where the server itself is one of those
     /// that were started together.
     #[arg(
-        long, env = "DP_WORKERS", value_name = "N", default_value = "1", value_parser = workers
+        long, env = "DP_WORKERS", value_name = "N", default_value = "1", value_parser = args::parsed(workers)
     )]
     pub workers: usize,
 
@@ -91,7 +96,7 @@ pub struct ServerArgs {
     /// How often to start the command of --launch; each is told its rank in DP_RANK
     #[arg(
         long, env = "DP_LAUNCH_CLIENTS", value_name = "N", default_value = "1",
-        value_parser = at_least_one
+        value_parser = args::count_up_to(MAX_LAUNCHED)
     )]
     pub launch_clients: usize,
 
@@ -100,18 +105,18 @@ pub struct ServerArgs {
     /// As if `/run` and `/quit` were typed then; standard input is not read. Standard error says how far it
     /// is. The status is 1 where the run failed or did not come about, and where its results or its
     /// report could not be written.
-    #[arg(long, env = "DP_ONCE", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DP_ONCE", value_parser = args::switch())]
     pub once: bool,
 
     /// With --once: how long to wait for the workers, in seconds [default: for ever]
     ///
     /// Then it ends with status 1, and says how many of how many have joined. Without this option it does
     /// so, too, once everything that --launch has started has ended.
-    #[arg(long, env = "DP_WAIT_FOR", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "DP_WAIT_FOR", value_name = "SECONDS", value_parser = args::seconds())]
     pub wait_for: Option<Duration>,
 
     /// Calls per second for what is started one after another [default: 1]
-    #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = frequency)]
+    #[arg(long, env = "DP_FREQUENCY", value_name = "HZ", value_parser = args::frequency())]
     pub frequency: Option<f64>,
 
     /// The file with the secret that clients have to share
@@ -120,7 +125,7 @@ pub struct ServerArgs {
     #[arg(long, env = "DP_TOKEN_FILE", value_name = "FILE", help_heading = "Security")]
     pub token_file: Option<PathBuf>,
 
-    /// This server's certificate, a PEM file: turns TLS on; `certs DIR` makes one
+    /// This server's certificate, a PEM file: turns TLS on
     #[arg(
         long,
         env = "DP_TLS_CERT",
@@ -154,7 +159,7 @@ pub struct ServerArgs {
 
     /// Let anybody join who reaches the port, from other machines too, or the NATS server
     #[arg(
-        long, env = "DP_INSECURE", value_parser = FalseyValueParser::new(),
+        long, env = "DP_INSECURE", value_parser = args::switch(),
         help_heading = "Security"
     )]
     pub insecure: bool,
@@ -168,13 +173,17 @@ pub struct ServerArgs {
         env = "DP_ALLOW_UID",
         value_name = "UID",
         value_delimiter = ',',
+        value_parser = args::user(),
         help_heading = "Security",
         hide_short_help = true
     )]
     pub allow_uid: Vec<u32>,
 
     /// How the console writes
-    #[arg(long, env = "DP_OUTPUT", value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(
+        long, env = "DP_OUTPUT", value_name = "FORMAT", default_value_t,
+        value_parser = args::named(EnumValueParser::<OutputFormat>::new())
+    )]
     pub output: OutputFormat,
 
     /// Serve the live page, to be opened in a browser, and say where on standard error
@@ -185,7 +194,7 @@ pub struct ServerArgs {
     #[cfg(feature = "page")]
     #[arg(
         long, env = "DP_PAGE", value_name = "ADDR", num_args = 0..=1,
-        default_missing_value = "127.0.0.1:8148"
+        default_missing_value = "127.0.0.1:8148", value_parser = args::parsed(page_address)
     )]
     pub page: Option<String>,
 
@@ -193,7 +202,7 @@ pub struct ServerArgs {
     #[cfg(feature = "page")]
     #[arg(
         long, env = "DP_METRICS", value_name = "ADDR", num_args = 0..=1,
-        default_missing_value = "127.0.0.1:8148"
+        default_missing_value = "127.0.0.1:8148", value_parser = args::parsed(page_address)
     )]
     pub metrics: Option<String>,
 
@@ -207,21 +216,21 @@ pub struct ServerArgs {
     /// Write a report after each run: .json, .csv, .html with charts, or .hlog for HdrHistogram's tools
     ///
     /// It takes the place of the one of the run before. May be given several times.
-    #[arg(long, env = "DP_REPORT", value_name = "FILE", value_parser = report_file)]
+    #[arg(long, env = "DP_REPORT", value_name = "FILE", value_parser = args::parsed(report_file))]
     pub report: Vec<ReportFile>,
 
     /// Show what clients log, of this level and those before it, on standard error
     ///
     /// Equal lines are shown once, with the workers that said so: `w[1-40]: cannot load`. Without this
     /// clients send nothing of it.
-    #[arg(long, env = "DP_FORWARD_LOGS", value_name = "LEVEL", value_parser = level)]
+    #[arg(long, env = "DP_FORWARD_LOGS", value_name = "LEVEL", value_parser = args::parsed(level))]
     pub forward_logs: Option<Level>,
 
     /// Keep no history of the commands typed at a terminal
     ///
     /// Otherwise it is in $XDG_STATE_HOME/dp, or ~/.local/state/dp, readable by you alone. The arguments
     /// of calls are never in it.
-    #[arg(long, env = "DP_NO_HISTORY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "DP_NO_HISTORY", value_parser = args::switch())]
     pub no_history: bool,
 
     /// Say more on standard error; twice for everything
@@ -235,21 +244,21 @@ pub struct ServerArgs {
     /// Those that have not answered by then are named, and the results of the others are printed.
     #[arg(
         long, env = "DP_GATHER_TIMEOUT", value_name = "SECONDS", default_value = "30",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+        value_parser = args::seconds(), help_heading = "Limits", hide_short_help = true
     )]
     pub gather_timeout: Duration,
 
     /// How long clients may take to quit before they are cut off, in seconds
     #[arg(
         long, env = "DP_QUIT_TIMEOUT", value_name = "SECONDS", default_value = "10",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+        value_parser = args::seconds(), help_heading = "Limits", hide_short_help = true
     )]
     pub quit_timeout: Duration,
 
     /// How long a client may take to introduce itself, in seconds [default: 10]
     #[arg(
         long, env = "DP_HANDSHAKE_TIMEOUT", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+        value_parser = args::seconds(), help_heading = "Limits", hide_short_help = true
     )]
     pub handshake_timeout: Option<Duration>,
 
@@ -258,6 +267,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_HANDSHAKES",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -266,21 +276,21 @@ pub struct ServerArgs {
     /// How long either side may send nothing before it sends a heartbeat, in seconds [default: 2]
     #[arg(
         long, env = "DP_HEARTBEAT_INTERVAL", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+        value_parser = args::seconds(), help_heading = "Limits", hide_short_help = true
     )]
     pub heartbeat_interval: Option<Duration>,
 
     /// After how long a silence either side is taken for gone, in seconds [default: 10]
     #[arg(
         long, env = "DP_HEARTBEAT_TIMEOUT", value_name = "SECONDS",
-        value_parser = seconds, help_heading = "Limits", hide_short_help = true
+        value_parser = args::seconds(), help_heading = "Limits", hide_short_help = true
     )]
     pub heartbeat_timeout: Option<Duration>,
 
     /// The longest message, in MiB; give clients the same limit [default: 256]
     #[arg(
         long, env = "DP_MAX_MESSAGE", value_name = "MIB",
-        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+        value_parser = args::message_size(), help_heading = "Limits", hide_short_help = true
     )]
     pub max_message: Option<usize>,
 
@@ -289,6 +299,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_CLIENTS",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -299,6 +310,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_WORKERS",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -309,6 +321,7 @@ pub struct ServerArgs {
         long,
         env = "DP_IN_FLIGHT",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -317,7 +330,7 @@ pub struct ServerArgs {
     /// How much may wait to be written to one client, in MiB, before calls to it fail [default: 512]
     #[arg(
         long, env = "DP_MAX_QUEUED", value_name = "MIB",
-        value_parser = mebibytes, help_heading = "Limits", hide_short_help = true
+        value_parser = args::size(), help_heading = "Limits", hide_short_help = true
     )]
     pub max_queued: Option<usize>,
 
@@ -326,6 +339,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_SERVER_CALLS",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -336,6 +350,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_THREADS",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -346,6 +361,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_LOG_LINES",
         value_name = "N",
+        value_parser = args::count_or_none(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -356,6 +372,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_RESULTS",
         value_name = "N",
+        value_parser = args::count_or_none(),
         help_heading = "Limits",
         hide_short_help = true
     )]
@@ -364,7 +381,7 @@ pub struct ServerArgs {
     /// How many mebibytes of result lines of one worker are taken, each line counted with 64 bytes more
     /// [default: 512]
     #[arg(
-        long, env = "DP_MAX_RESULT_BYTES", value_name = "MIB", value_parser = mebibytes,
+        long, env = "DP_MAX_RESULT_BYTES", value_name = "MIB", value_parser = args::size(),
         help_heading = "Limits", hide_short_help = true
     )]
     pub max_result_bytes: Option<usize>,
@@ -372,14 +389,14 @@ pub struct ServerArgs {
     /// How many mebibytes of what one client's workers have recorded are kept in case they are lost
     /// [default: 1024]
     #[arg(
-        long, env = "DP_MAX_KEPT_PER_CLIENT", value_name = "MIB", value_parser = mebibytes,
+        long, env = "DP_MAX_KEPT_PER_CLIENT", value_name = "MIB", value_parser = args::size(),
         help_heading = "Limits", hide_short_help = true
     )]
     pub max_kept_per_client: Option<usize>,
 
     /// The same for the workers of all clients, and of those gathered together [default: 2048]
     #[arg(
-        long, env = "DP_MAX_KEPT", value_name = "MIB", value_parser = mebibytes,
+        long, env = "DP_MAX_KEPT", value_name = "MIB", value_parser = args::size(),
         help_heading = "Limits", hide_short_help = true
     )]
     pub max_kept: Option<usize>,
@@ -479,13 +496,27 @@ fn address(text: &str) -> Result<String, String> {
     text.parse::<Address>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
+/// The same for the page and the metrics, where nothing at all is as good as no option.
+#[cfg(feature = "page")]
+fn page_address(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    check_tcp(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
 fn workers(text: &str) -> Result<usize, String> {
     match text {
         "auto" => {
             let expected = launch::expected_workers().map_err(|error| error.to_string())?;
             usize::try_from(expected).map_err(|error| error.to_string())
         }
-        text => text.parse().map_err(|_| "a whole number or `auto` is needed".to_owned()),
+        text => {
+            let number = text.trim().parse().ok().filter(|number| *number <= MAX_WORKERS);
+            number.ok_or_else(|| {
+                format!("a whole number or `auto` is needed, from 0 to {MAX_WORKERS}")
+            })
+        }
     }
 }
 
@@ -495,28 +526,6 @@ fn level(text: &str) -> Result<Level, String> {
     level.ok_or_else(|| "a level is error, warn, info, debug or trace".to_owned())
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse::<usize>().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "a whole number above 0 is needed".to_owned())
-}
-
-fn frequency(text: &str) -> Result<f64, String> {
-    let hz = text.parse::<f64>().ok().filter(|hz| hz.is_finite() && *hz > 0.0);
-    hz.ok_or_else(|| "calls per second are a number above 0, such as 2.5".to_owned())
-}
-
 fn report_file(text: &str) -> Result<ReportFile, String> {
     text.parse().map_err(|error: SaveError| error.to_string())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
-    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "a time is a number of seconds above 0, such as 2.5".to_owned())
-}
-
-fn mebibytes(text: &str) -> Result<usize, String> {
-    let size = text.parse::<usize>().ok().filter(|size| *size > 0);
-    let size = size.and_then(|size| size.checked_mul(MIB));
-    size.ok_or_else(|| "a size is a whole number of MiB above 0, such as 256".to_owned())
 }

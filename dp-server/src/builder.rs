@@ -223,7 +223,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
-    /// Calls per second for `postpone` and `delay`: finite and above 0. Default: that of dp-core.
+    /// Calls per second for `postpone` and `delay`: from 0.000001 to 1,000,000,000; default 1.
     pub fn frequency(mut self, hz: f64) -> Self {
         self.settings.frequency = Some(hz);
         self

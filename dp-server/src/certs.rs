@@ -16,8 +16,9 @@ use rcgen::{
 /// Makes certificates for TLS: those of a CA, of a server, and of clients
 ///
 /// DIR then has ca.pem and ca-key.pem, server.pem and server-key.pem, and client-NAME.pem and
-/// client-NAME-key.pem for each client. Called again, it adds clients: the CA and the server's
-/// certificate stay. Nothing is overwritten.
+/// client-NAME-key.pem for each client. Called again with other
+/// clients, and without --name, it adds those clients: the CA and the server's certificate stay. Nothing is
+/// overwritten.
 ///
 /// The server needs its certificate and key, and ca.pem if clients are to show certificates; each
 /// client needs ca.pem, and its own two files. Keep ca-key.pem where nobody else reads it: whoever has

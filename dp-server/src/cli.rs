@@ -59,6 +59,11 @@ impl ServerArgs {
             #[cfg(feature = "otel")]
             telemetry.as_ref(),
         );
+        // The runtime panics where it cannot start its threads.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        files::raise_limit();
+        files::check_room(FILES, cores + THREADS)
+            .map_err(|error| anyhow!("cannot start: {error}"))?;
         raise_file_limit(self.workers);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -110,6 +115,11 @@ impl ServerArgs {
         outcome.map_err(|error| anyhow!("{}", chain::message(&*error)))
     }
 }
+
+/// The files that a server program opens before any client connects, and the threads that it starts
+/// beside those for its cores.
+const FILES: usize = 32;
+const THREADS: usize = 8;
 
 /// Lets as many clients connect as the system allows, and warns where that may be too few.
 fn raise_file_limit(workers: usize) {
@@ -237,29 +247,29 @@ fn command(worker: &str, version: &'static str) -> Command {
         ))
         .subcommand(CertsArgs::augment_args(Command::new("certs")))
         .after_help("More, with the limits: --help")
-        .after_long_help(EXAMPLES.replace("SERVER", &program()))
+        .after_long_help(EXAMPLES.replace("{server}", &program()))
 }
 
 const EXAMPLES: &str = "\
 Examples:
   Wait for four workers on this machine:
-      SERVER --workers 4
+      {server} --workers 4
   Start four clients, which end with the server; or have a launcher start them:
-      SERVER --workers 4 --launch ./client --launch-clients 4
-      SERVER --workers 4 --launch 'mpirun -n 4 ./client'
+      {server} --workers 4 --launch ./client --launch-clients 4
+      {server} --workers 4 --launch 'mpirun -n 4 ./client'
   In a batch job: run once they are there, quit, and fail where the run did:
-      SERVER --workers 4 --once --wait-for 300 --report run.json
+      {server} --workers 4 --once --wait-for 300 --report run.json
   Listen at a Unix socket, for clients of the same user, and for this machine over TCP:
-      SERVER --bind unix:/tmp/lab.sock --bind 127.0.0.1
+      {server} --bind unix:/tmp/lab.sock --bind 127.0.0.1
   Let clients on other machines join that have the same secret:
       openssl rand -hex 32 > token
-      SERVER --bind 0.0.0.0 --workers 40 --token-file token
+      {server} --bind 0.0.0.0 --workers 40 --token-file token
   The same in TLS, with certificates for both sides:
-      SERVER certs keys --name lab.example --client c1 --client c2
-      SERVER --bind 0.0.0.0 --workers 2 --tls-cert keys/server.pem \\
+      {server} certs keys --name lab.example --client c1 --client c2
+      {server} --bind 0.0.0.0 --workers 2 --tls-cert keys/server.pem \\
           --tls-key keys/server-key.pem --tls-client-ca keys/ca.pem
   Talk JSON with a program, which writes /run when it reads `ready to run`:
-      SERVER --bind :0 --output json
+      {server} --bind :0 --output json
   At the console, call a method with arguments in JSON, of all workers or of one:
       /call greet \"Ada\"
       /call @lab/2 greet \"Ada\"
@@ -316,7 +326,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::MIB;
     use crate::console::OutputFormat;
 
     fn parsed(arguments: &[&str]) -> Result<ServerArgs, clap::Error> {
@@ -350,7 +359,7 @@ mod tests {
         .unwrap();
         assert_eq!((args.bind, args.workers), (vec![":0".to_owned()], 4));
         assert_eq!((args.frequency, args.output), (Some(2.5), OutputFormat::Json));
-        assert_eq!((args.verbose, args.max_message), (2, Some(2 * MIB)));
+        assert_eq!((args.verbose, args.max_message), (2, Some(2 << 20)));
         assert_eq!(args.handshake_timeout, Some(Duration::from_millis(500)));
     }
 
@@ -359,6 +368,14 @@ mod tests {
         for (option, value, remedy) in [
             ("--frequency", "0", "such as 2.5"),
             ("--frequency", "nan", "such as 2.5"),
+            ("--frequency", "1e-320", "from 0.000001 to 1000000000"),
+            ("--frequency", "-1", "from 0.000001 to 1000000000"),
+            ("--workers", "-1", "from 0 to 4294967295"),
+            ("--max-clients", "0", "from 1 to 4294967295"),
+            ("--gather-timeout", "1e18", "from 0.001 to 1000000000"),
+            ("--bind", "http://0.0.0.0:8147", "write `0.0.0.0:8147`"),
+            ("--page", "http://lab", "write `lab`"),
+            ("--metrics", "lab:metrics", "`metrics`, is no number"),
             ("--quit-timeout", "-1", "such as 2.5"),
             ("--quit-timeout", "inf", "such as 2.5"),
             ("--max-message", "0", "such as 256"),

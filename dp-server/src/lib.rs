@@ -65,6 +65,8 @@ mod gather;
 mod launch;
 mod listen;
 mod logs;
+#[cfg(test)]
+mod options;
 #[cfg(feature = "page")]
 mod page;
 mod report;

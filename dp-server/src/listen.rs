@@ -12,7 +12,7 @@ use dp_core::DistributedWorker;
 use dp_core::engine::{self, Departure, Fleet, Peer};
 #[cfg(feature = "nats")]
 use dp_core::net::Carried;
-use dp_core::net::address::Address;
+use dp_core::net::address::{Address, host_and_port};
 use dp_core::net::{GateError, ServerGate, Socket, files};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
@@ -288,9 +288,9 @@ pub(crate) async fn open_at(
     whole: String,
     open_to_all: bool,
 ) -> Result<Vec<(SocketAddr, TcpListener)>, StartError> {
-    let resolved = lookup_host(&whole)
-        .await
-        .map_err(|source| StartError::Resolve { bind: bind.to_owned(), source })?;
+    let resolved = lookup_host(host_and_port(&whole)).await.map_err(|source| {
+        StartError::Resolve { bind: bind.to_owned(), source: files::explained(source) }
+    })?;
 
     let mut listeners: Vec<(SocketAddr, TcpListener)> = Vec::new();
     let mut failure = None;
@@ -315,7 +315,7 @@ pub(crate) async fn open_at(
                 let error = if source.kind() == io::ErrorKind::AddrInUse {
                     StartError::PortTaken { address }
                 } else {
-                    StartError::Listen { address, source }
+                    StartError::Listen { address, source: files::explained(source) }
                 };
                 if !tolerable {
                     return Err(error);

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dp_core::DistributedWorker;
-use dp_core::engine::{Fleet, FrequencyError};
-use dp_core::net::SecretError;
+use dp_core::engine::{Fleet, FrequencyError, OutOfRange};
 use dp_core::net::address::AddressError;
+use dp_core::net::{SecretError, files};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
@@ -24,6 +24,10 @@ use crate::runs::Runs;
 use crate::server::Server;
 use crate::store::Store;
 use crate::traffic::Traffic;
+
+/// The files that a server opens before any client connects, and the threads that it starts.
+const FILES: usize = 16;
+const THREADS: usize = 4;
 
 impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// Listens, and lets clients join from now on.
@@ -46,6 +50,14 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         for file in &self.settings.reports {
             file.check()?;
         }
+        self.settings.limits.check()?;
+        OutOfRange::check_time("gather_timeout", self.settings.gather_timeout)?;
+        OutOfRange::check_time("quit_timeout", self.settings.quit_timeout)?;
+        let (workers, most) = (self.settings.workers, self.settings.limits.max_workers);
+        if workers > most {
+            return Err(StartError::NeverReady { workers, most });
+        }
+        files::check_room(FILES, THREADS).map_err(StartError::NoRoom)?;
         let (limits, state) = (self.settings.limits.clone(), self.state.into_state());
         let fleet = Fleet::<W>::new(limits, state, runtime.clone());
         if let Some(hz) = self.settings.frequency {
@@ -146,6 +158,23 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A setting makes no sense.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// More workers are waited for than may join.
+    #[error(
+        "it would never be ready: {workers} workers make it so (--workers), and no more than {most} may \
+         join (--max-workers)"
+    )]
+    NeverReady {
+        /// How many make it ready.
+        workers: usize,
+        /// How many may join.
+        most: usize,
+    },
+    /// The system lets this process open too few files, or start too few threads.
+    #[error("cannot start the server: {0}")]
+    NoRoom(io::Error),
     /// The system has no thread left.
     #[error("the system has no thread left for the clients' logs")]
     NoThread,
@@ -186,8 +215,8 @@ pub enum StartError {
     /// Others than this machine could reach it, and anybody of them could join.
     #[error(
         "listening on {address} would let everybody who reaches it join: give server and clients a \
-         shared secret (--token-file or DP_TOKEN) or TLS (--tls-cert and --tls-key; `certs DIR` \
-         makes certificates), or allow it with --insecure"
+         shared secret (--token-file or DP_TOKEN) or TLS (--tls-cert and --tls-key), or allow it with \
+         --insecure"
     )]
     Exposed {
         /// The address.
@@ -237,7 +266,7 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The frequency is not a finite number above 0.
+    /// The frequency is out of its range.
     #[error(transparent)]
     Frequency(#[from] FrequencyError),
     /// The live page, or the metrics, would be open to other machines, and there is no token.

@@ -19,6 +19,8 @@ mod otel;
 mod page;
 mod programs;
 mod reconnect;
+#[cfg(unix)]
+mod scarce;
 mod security;
 mod sessions;
 mod soak;

@@ -1,16 +1,28 @@
 //! The frequency of staggered starts.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
 
+/// What a frequency can be: from one call in twelve days to one in a nanosecond.
+pub(crate) const FREQUENCIES: RangeInclusive<f64> = 0.000_001..=1_000_000_000.0;
+
 /// A frequency that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Error)]
-#[error("a frequency is a number of calls per second above 0, and {hz} is not")]
+#[error(
+    "a frequency is a number of calls per second above 0, from {} to {}, and {hz:?} is not",
+    FREQUENCIES.start(), FREQUENCIES.end()
+)]
 pub struct FrequencyError {
     /// What was given.
     pub hz: f64,
+}
+
+/// Whether `hz` can be a frequency.
+pub(crate) fn check(hz: f64) -> Result<(), FrequencyError> {
+    if FREQUENCIES.contains(&hz) { Ok(()) } else { Err(FrequencyError { hz }) }
 }
 
 /// Calls per second.
@@ -29,17 +41,14 @@ impl Frequency {
     }
 
     pub(crate) fn set(&self, hz: f64) -> Result<(), FrequencyError> {
-        if !(hz.is_finite() && hz > 0.0) {
-            return Err(FrequencyError { hz });
-        }
+        check(hz)?;
         self.0.store(hz.to_bits(), Ordering::Relaxed);
         Ok(())
     }
 
     /// The time between two starts.
     pub(crate) fn period(&self) -> Duration {
-        // A frequency of nearly 0 has a period that no `Duration` can say.
-        Duration::try_from_secs_f64(1.0 / self.hz()).unwrap_or(Duration::MAX)
+        Duration::from_secs_f64(1.0 / self.hz())
     }
 }
 
@@ -48,15 +57,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frequency_is_a_finite_number_above_zero() {
+    fn a_frequency_has_a_range_that_its_error_names() {
         let frequency = Frequency::default();
-        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(frequency.set(bad).is_err(), "{bad}");
+        for bad in [0.0, -1.0, 1e-320, 1e-7, 1e10, f64::NAN, f64::INFINITY] {
+            let error = frequency.set(bad).unwrap_err().to_string();
+            assert!(error.contains("from 0.000001 to 1000000000"), "{error}");
         }
         assert_eq!(frequency.period(), Duration::from_secs(1));
         frequency.set(0.25).unwrap();
         assert_eq!(frequency.period(), Duration::from_secs(4));
-        frequency.set(f64::MIN_POSITIVE).unwrap();
-        assert_eq!(frequency.period(), Duration::MAX);
+        frequency.set(*FREQUENCIES.start()).unwrap();
+        assert_eq!(frequency.period().as_secs_f64().round(), 1e6);
     }
 }

@@ -46,6 +46,8 @@ pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
 pub use given_up::GivenUp;
+#[cfg(feature = "args")]
+pub(crate) use frequency::{FREQUENCIES, check as check_frequency};
 pub use logs::{ForwardedLine, ForwardedLogs};
 pub use maps::MapStatus;
 pub use serve::{Admitted, Departure, Peer, ServeError};
@@ -254,7 +256,7 @@ impl<W: DistributedWorker> Fleet<W> {
     /// Sets the calls per second for staggered starts.
     ///
     /// # Errors
-    /// [`FrequencyError`] when `hz` is not a finite number above 0.
+    /// [`FrequencyError`] when `hz` is not a number from 0.000001 to 1000000000.
     pub fn set_frequency(&self, hz: f64) -> Result<(), FrequencyError> {
         self.core.frequency.set(hz)
     }

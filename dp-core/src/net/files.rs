@@ -1,6 +1,8 @@
 //! How many files this process may have open: each connection is one.
 
 use std::io;
+use std::sync::{Arc, RwLock};
+use std::thread;
 
 #[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,6 +40,71 @@ pub fn remedy(error: &io::Error) -> Option<String> {
     #[cfg(not(unix))]
     let _ = error;
     None
+}
+
+/// `error`, with the remedy in its text where it says that too many files are open.
+pub fn explained(error: io::Error) -> io::Error {
+    match remedy(&error) {
+        Some(remedy) => io::Error::new(error.kind(), format!("{error}: {remedy}")),
+        None => error,
+    }
+}
+
+/// Checks that this process can open `files` more files and start `threads` more threads, before it
+/// begins what would break off in the middle.
+///
+/// # Errors
+/// One line, with the remedy.
+pub fn check_room(files: usize, threads: usize) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd as _;
+        let (error, mut opened) = (io::stderr(), Vec::new());
+        for _ in 0..files {
+            match error.as_fd().try_clone_to_owned() {
+                Ok(file) => opened.push(file),
+                Err(error) => {
+                    let Some(limit) = limit().filter(|_| remedy(&error).is_some()) else { break };
+                    let needed = limit.saturating_add((files - opened.len()) as u64);
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!(
+                            "this process may have {limit} files open, and that is too few: start it \
+                             after `ulimit -n {}`",
+                            needed.max(256)
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = files;
+    let (hold, mut started) = (Arc::new(RwLock::new(())), Vec::new());
+    let held = hold.write();
+    let mut outcome = Ok(());
+    for _ in 0..threads {
+        let waiting = Arc::clone(&hold);
+        let thread = thread::Builder::new().name("dp-probe".to_owned());
+        match thread.spawn(move || drop(waiting.read())) {
+            Ok(thread) => started.push(thread),
+            Err(error) => {
+                outcome = Err(io::Error::new(
+                    error.kind(),
+                    format!(
+                        "the system has no room for the {threads} threads that this process needs \
+                         ({error}): see `ulimit -u`, `ulimit -v` and the limits of its container"
+                    ),
+                ));
+                break;
+            }
+        }
+    }
+    drop(held);
+    for thread in started {
+        let _ = thread.join();
+    }
+    outcome
 }
 
 #[cfg(all(test, unix))]

@@ -10,6 +10,9 @@
 //! | PMIx | `PMIX_RANK` | |
 //! | Kubernetes, an indexed job | `JOB_COMPLETION_INDEX` | |
 //!
+//! The rank of a process that was started alone, of a size of 1, is in no id: the launcher leaves it in the
+//! environment of a shell, and everything that is started there has it.
+//!
 //! The first that has a rank counts: within a job of Slurm, Open MPI sets its own beside that, and an
 //! array has a `SLURM_PROCID` of 0 in every task. A batch script of Slurm has that too, but is no task:
 //! only what `srun` starts has a `SLURM_STEP_ID`.
@@ -91,9 +94,16 @@ impl Place {
         Ok(Self { rank: None, size: by_hand })
     }
 
-    /// `name` with the rank behind it, `lab-3`, or alone where there is none.
+    /// The rank, where it tells this process from others: one that was started alone has one, too, and so
+    /// has everything that is started from its shell.
+    pub fn telling_rank(&self) -> Option<u64> {
+        self.rank.filter(|_| self.size != Some(1))
+    }
+
+    /// `name` with the rank behind it, `lab-3`, or alone where there is none that tells this process from
+    /// others.
     pub fn id(&self, name: &str) -> String {
-        self.rank.map_or_else(|| name.to_owned(), |rank| format!("{name}-{rank}"))
+        self.telling_rank().map_or_else(|| name.to_owned(), |rank| format!("{name}-{rank}"))
     }
 }
 
@@ -283,5 +293,12 @@ mod tests {
     fn an_id_has_the_rank_behind_its_name() {
         assert_eq!(Place { rank: Some(3), size: None }.id("lab"), "lab-3");
         assert_eq!(Place::default().id("lab"), "lab");
+    }
+
+    #[test]
+    fn the_rank_of_one_that_was_started_alone_is_no_name() {
+        let alone = Place { rank: Some(0), size: Some(1) };
+        assert_eq!((alone.telling_rank(), alone.id("lab")), (None, "lab".to_owned()));
+        assert_eq!(Place { rank: Some(0), size: Some(2) }.telling_rank(), Some(0));
     }
 }

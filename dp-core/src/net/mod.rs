@@ -80,6 +80,15 @@ pub enum SecretError {
         /// What was found.
         reason: String,
     },
+    /// A server's certificate cannot have that name.
+    #[error(
+        "`{name}` cannot be the name in a server's certificate (--tls-name): it is that of a host, or an \
+         IP address"
+    )]
+    Name {
+        /// What was given.
+        name: String,
+    },
     /// What is in the files does not go together, or cannot be used.
     #[error("cannot use {}: {reason}", path.display())]
     Unusable {

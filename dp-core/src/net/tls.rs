@@ -63,7 +63,7 @@ impl ServerTls {
         let own_key = read_key(key).map_err(|error| error.of(KEY))?;
         let config = builder
             .with_single_cert(chain, own_key)
-            .map_err(|error| unusable(key, error).of(KEY))?;
+            .map_err(|error| no_pair(cert, key, error).of(KEY))?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), mutual: client_ca.is_some() })
     }
 
@@ -111,12 +111,14 @@ impl ClientTls {
                 let own = names(&chain[0]).map_err(|error| unusable(cert, error).of(CERT))?;
                 let own_key = read_key(key).map_err(|error| error.of(KEY))?;
                 let config = builder.with_client_auth_cert(chain, own_key);
-                (config.map_err(|error| unusable(key, error).of(KEY))?, own.into_iter().next())
+                (config.map_err(|error| no_pair(cert, key, error).of(KEY))?, own.into_iter().next())
             }
         };
         let server_name = match server_name {
             None => None,
-            Some(name) => Some(parse_name(name).map_err(|error| unusable(ca, error))?),
+            Some(name) => {
+                Some(parse_name(name).map_err(|_| SecretError::Name { name: name.to_owned() })?)
+            }
         };
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name, own_name })
     }
@@ -181,6 +183,17 @@ fn read_roots(path: &Path) -> Result<RootCertStore, SecretError> {
         roots.add(cert).map_err(|error| unusable(path, error))?;
     }
     Ok(roots)
+}
+
+/// Why a certificate cannot be used with a key.
+fn no_pair(cert: &Path, key: &Path, error: rustls::Error) -> SecretError {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            let cert = cert.display();
+            unusable(key, format_args!("it is not the key of the certificate in {cert}"))
+        }
+        error => unusable(key, error),
+    }
 }
 
 fn unusable(path: &Path, reason: impl fmt::Display) -> SecretError {

@@ -27,6 +27,8 @@ use tokio::task::JoinSet;
 use self::guard::Guard;
 use self::http::{Served, Site};
 use self::hub::Hub;
+use dp_core::net::files;
+
 use crate::address;
 use crate::listen;
 use crate::run::Runner;
@@ -58,7 +60,13 @@ impl Pages {
         let thread = thread::Builder::new().name("dp-page".to_owned());
         let started = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let Ok(runtime) = runtime else { return };
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = tell.send(Err(StartError::NoRoom(files::explained(error))));
+                    return;
+                }
+            };
             runtime.block_on(async move {
                 let (started, mut tasks) = match listen(runner).await {
                     Ok((pages, tasks)) => (Ok(pages), tasks),
@@ -71,7 +79,7 @@ impl Pages {
             // Not dropped: that would wait for a file that is being written.
             runtime.shutdown_background();
         });
-        started.map_err(|_| StartError::NoRuntime)?;
+        started.map_err(StartError::NoRoom)?;
         let pages = told.await.map_err(|_| StartError::NoRuntime)??;
         Ok(Self { _stop: Some(stop), ..pages })
     }
@@ -92,6 +100,7 @@ async fn listen<W: DistributedWorker>(
 
     for (asked, served) in [(&settings.page, Served::Page), (&settings.metrics, Served::Metrics)] {
         let Some(asked) = asked else { continue };
+        address::check_tcp(asked)?;
         // The page has the metrics, too: on one address, it is one server.
         let same = served == Served::Metrics
             && settings.page.as_ref().is_some_and(|page| whole(page) == whole(asked));
