@@ -61,6 +61,7 @@ extern crate self as dp_core;
 #[path = "private.rs"]
 pub mod __private;
 mod barrier;
+mod bound;
 mod broadcast;
 mod call;
 #[cfg(test)]
