@@ -98,6 +98,7 @@ mod server_call;
 mod sync;
 mod system;
 mod trace;
+mod turns;
 mod wire;
 mod worker;
 

@@ -163,6 +163,11 @@ fn answer(conn: &Conn, wait: u64, result: Result<Encoded, Failure>) {
 }
 
 impl Job for ServerTask {
+    /// Each client has its turn.
+    fn lane(&self) -> Option<u64> {
+        Some(self.conn.key)
+    }
+
     fn run(self: Arc<Self>) {
         self.turn.begin();
         if let Some(result) = self.poll() {
