@@ -14,6 +14,7 @@ use super::calls::CallTable;
 use super::conn::Conn;
 use super::frequency::Frequency;
 use super::in_flight::InFlight;
+use super::kept_out::KeptOut;
 use super::left::Left;
 use super::logs::Asked;
 use super::maps::Maps;
@@ -71,6 +72,7 @@ pub(crate) struct Core {
     pub(super) room: Notify,
     pub(super) refusing: AtomicBool,
     pub(super) logs: Asked,
+    pub(super) kept_out: KeptOut,
 }
 
 /// Who is there.
@@ -115,6 +117,7 @@ impl Core {
             room: Notify::new(),
             refusing: AtomicBool::new(false),
             logs: Asked::default(),
+            kept_out: KeptOut::default(),
         });
         crate::engine::io_runtime().spawn(watch_deadlines(Arc::downgrade(&core), earlier));
         core

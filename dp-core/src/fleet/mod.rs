@@ -2,6 +2,8 @@
 //! connections of the clients.
 
 mod around;
+#[cfg(test)]
+mod attacks;
 mod barriers;
 pub(crate) mod calls;
 mod conn;
@@ -11,6 +13,7 @@ mod frequency;
 mod hot;
 mod in_flight;
 mod join;
+mod kept_out;
 mod left;
 mod logs;
 pub(crate) mod maps;
@@ -32,6 +35,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::__private::ServerInvocation;
 use crate::Group;
@@ -243,9 +247,10 @@ impl<W: DistributedWorker> Fleet<W> {
     }
 
     /// Disconnects the client that hosts the worker `id`, with all its workers. It is told so, and
-    /// does not come back by itself. Gives the client's id; `None` if there is no such worker.
+    /// does not come back by itself. For 30 s no client with its id is let in. Gives the client's id; `None` if there is no such worker.
     pub fn kick(&self, id: &WorkerId) -> Option<String> {
         let conn = self.core.conn_of(id)?;
+        self.core.kept_out.insert(&conn.client, Instant::now());
         let reason = KICKED.to_owned();
         conn.kicked.store(true, Ordering::Release);
         conn.outbox.push([Refused { reason, silent: None }.to_frame()]);
