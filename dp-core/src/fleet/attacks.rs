@@ -213,9 +213,7 @@ async fn who_is_refused_is_answered_in_less_than_2_kib_however_much_differs() {
 
 #[tokio::test]
 async fn a_client_has_no_more_workers_than_one_may_have() {
-    let mut limits = Limits::default();
-    limits.max_workers_per_client = 8;
-    let fleet = fleet(limits);
+    let fleet = fleet(Limits { max_workers_per_client: 8, ..Limits::default() });
     let mut attacker = Attacker::connect(&fleet).await;
     attacker.write(&hello("evil", 9).to_frame()).await;
     let (_, error) = attacker.refused().await;

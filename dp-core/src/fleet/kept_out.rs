@@ -10,7 +10,7 @@ use crate::sync::lock;
 
 /// For so long a client is not let in that was disconnected on purpose. One that obeys does not come
 /// back by itself.
-const KEPT_OUT: Duration = Duration::from_secs(30);
+pub(crate) const KEPT_OUT: Duration = Duration::from_secs(30);
 
 /// The ids of those clients, and until when they are kept out.
 #[derive(Debug, Default)]

@@ -47,6 +47,8 @@ use crate::worker::DistributedWorker;
 pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
+#[cfg(test)]
+pub(crate) use kept_out::KEPT_OUT;
 pub use logs::{ForwardedLine, ForwardedLogs};
 pub use maps::MapStatus;
 pub use serve::{Admitted, Departure, Peer, ServeError};
