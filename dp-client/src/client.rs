@@ -161,6 +161,7 @@ impl<W: DistributedWorker> Client<W> {
         loop {
             let Connected { stream, address, carrier } = connect(&target, &mut attempts).await?;
             tracing::debug!("connected to {address}");
+            let begun = tokio::time::Instant::now();
             let passing = timeout(self.handshake_timeout, gate.pass(stream)).await;
             let stream = match passing {
                 Ok(Ok(stream)) => stream,
@@ -177,7 +178,7 @@ impl<W: DistributedWorker> Client<W> {
                 }
             };
             let began = Instant::now();
-            let served = host.serve(stream, address).await;
+            let served = host.serve_begun(stream, address, begun).await;
             carrier.close().await;
             match served {
                 Ok(()) => {

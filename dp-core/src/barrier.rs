@@ -187,7 +187,7 @@ impl fmt::Debug for Meeting {
 }
 
 impl Met {
-    /// The workers that were lost, and gone on without.
+    /// The workers that were lost, and gone on without. Of very many, the first 256.
     pub fn missing(&self) -> &[Missing] {
         &self.missing
     }

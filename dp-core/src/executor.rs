@@ -6,7 +6,6 @@
 //! takes its place, up to a bound. In these threads tokio's context is entered: methods spawn
 //! tasks, sleep and use sockets as anywhere.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -18,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::supervise::keep_up_thread;
 use crate::sync::lock;
+use crate::turns::Turns;
 
 /// A poll that takes longer than this counts as blocked. Long enough that a method that computes
 /// a little does not cost a thread, short enough that nobody notices the wait behind one.
@@ -32,6 +32,11 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Something to run.
 pub(crate) trait Job: Send + Sync + 'static {
     fn run(self: Arc<Self>);
+
+    /// Those of one lane take turns with those of others, and hold no more than a part of the threads.
+    fn lane(&self) -> Option<u64> {
+        None
+    }
 
     /// Called, [`TOLD`] times for each run, when the run takes longer than [`STALL`]: what it was
     /// to do next should be handed to another thread. The first time, what it does at the moment may
@@ -97,7 +102,7 @@ impl Turn {
     }
 }
 
-/// Runs jobs in the order in which they were pushed. Ends its threads when dropped.
+/// Runs jobs in the order in which they were pushed, those of several lanes in turn. Ends its threads when dropped.
 pub(crate) struct Executor(Arc<Shared>);
 
 struct Shared {
@@ -112,7 +117,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Arc<dyn Job>>,
+    queue: Turns<Arc<dyn Job>>,
     /// What each thread runs, by the thread's place; places of threads that have ended are taken again.
     running: Vec<Option<RunningJob>>,
     /// Places that no thread has.
@@ -147,8 +152,10 @@ impl Executor {
     /// An executor whose threads enter `runtime`, and whose blocking jobs may hold `max_threads`.
     pub(crate) fn new(runtime: Handle, max_threads: usize) -> Self {
         let parallelism = thread::available_parallelism().map_or(2, Into::into);
+        // One lane leaves a part of the threads to the others, also where all it runs blocks.
+        let queue = Turns::with_share((max_threads / 4).saturating_mul(3).max(1));
         Self(Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State { queue, ..State::default() }),
             work: Condvar::new(),
             monitor: Condvar::new(),
             runtime,
@@ -171,7 +178,7 @@ impl Executor {
         if state.closed {
             return;
         }
-        state.queue.push_back(job);
+        state.queue.push(job.lane(), job);
         let woken = self.0.summon(&mut state);
         let watching = self.0.watch(&mut state);
         // Without the lock: who wakes up needs it at once.
@@ -219,7 +226,7 @@ impl fmt::Debug for Executor {
         f.debug_struct("Executor")
             .field("threads", &state.threads)
             .field("blocked", &state.blocked)
-            .field("queued", &state.queue.len())
+            .field("queued", &state.queue.ready())
             .finish_non_exhaustive()
     }
 }
@@ -304,8 +311,9 @@ impl Shared {
         }
         let mut ended = None;
         loop {
-            if let Some(job) = state.queue.pop_front() {
-                let woken = !state.queue.is_empty() && self.summon(&mut state);
+            if let Some(job) = state.queue.pop() {
+                let lane = job.lane();
+                let woken = state.queue.ready() > 0 && self.summon(&mut state);
                 let since = Instant::now();
                 state.running[place] =
                     Some(RunningJob { job: job.clone(), since, blocked: false, told: 0 });
@@ -317,12 +325,13 @@ impl Shared {
                 // Jobs catch what user code throws; this keeps the count right even if one did not.
                 let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
                 state = lock(&self.state);
+                state.queue.handle_end(lane);
                 ended = state.running[place].take();
                 if ended.as_ref().is_some_and(|running| running.blocked) {
                     state.blocked -= 1;
                     // Threads that stood in for this one may now be too many.
                     let too_many = state.threads - state.blocked > self.parallelism;
-                    if too_many && state.queue.is_empty() {
+                    if too_many && state.queue.ready() == 0 {
                         break;
                     }
                 }
@@ -341,7 +350,7 @@ impl Shared {
                 state = woken;
                 state.idle -= 1;
                 state.woken = false;
-                if timeout.timed_out() && state.queue.is_empty() {
+                if timeout.timed_out() && state.queue.ready() == 0 {
                     break;
                 }
             }
@@ -356,7 +365,7 @@ impl Shared {
         let mut state = lock(&self.state);
         while !state.closed {
             let watched = state.running.iter().flatten().any(|running| running.told < TOLD);
-            if !watched && state.queue.is_empty() {
+            if !watched && state.queue.ready() == 0 {
                 state.monitor = Monitor::Parked;
                 state = self.park(state);
                 continue;
@@ -388,7 +397,7 @@ impl Shared {
         // Where many block, many more will: the number doubles, so that hundreds of blocking
         // methods all run within a few ticks.
         let wanted = self.parallelism.max(state.blocked).saturating_sub(free);
-        for _ in 0..wanted.min(state.queue.len().saturating_sub(state.idle)) {
+        for _ in 0..wanted.min(state.queue.ready().saturating_sub(state.idle)) {
             self.spawn(state);
         }
     }
@@ -516,5 +525,27 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(seen.recv().unwrap(), "ran");
         assert!(seen.recv_timeout(STALL * 5).is_err());
+    }
+
+    #[test]
+    fn a_lane_that_blocks_leaves_threads_to_the_others() {
+        struct Blocks(u64, Arc<Barrier>);
+        impl Job for Blocks {
+            fn run(self: Arc<Self>) {
+                self.1.wait();
+            }
+            fn lane(&self) -> Option<u64> {
+                Some(self.0)
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let executor = Executor::new(runtime.handle().clone(), 8);
+        // Three times as many as there are threads, which wait until all are let go.
+        let never = Arc::new(Barrier::new(1_000));
+        (0..24).for_each(|_| executor.push(Arc::new(Blocks(1, never.clone()))));
+        let met = Arc::new(Barrier::new(2));
+        executor.push(Arc::new(Blocks(2, met.clone())));
+        // It is passed only if the other lane's job runs.
+        met.wait();
     }
 }

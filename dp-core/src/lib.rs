@@ -65,6 +65,7 @@ mod alike;
 #[doc(hidden)]
 pub mod args;
 mod barrier;
+mod bound;
 mod broadcast;
 mod buckets;
 mod call;
@@ -106,6 +107,7 @@ mod supervise;
 mod sync;
 mod system;
 mod trace;
+mod turns;
 mod wire;
 mod worker;
 

@@ -79,6 +79,8 @@ pub struct Limits {
     pub max_clients: usize,
     /// How many workers a server takes, those of all clients together. Default: 1,048,576.
     pub max_workers: usize,
+    /// How many workers one client may host. Default: 65,536.
+    pub max_workers_per_client: usize,
     /// How many calls a worker may have unanswered before [`detach`](crate::Broadcast::detach)
     /// waits. Default: 1,024.
     pub in_flight: usize,
@@ -130,6 +132,7 @@ impl Default for Limits {
             heartbeat_timeout: Duration::from_secs(10),
             max_clients: 1 << 16,
             max_workers: 1 << 20,
+            max_workers_per_client: 1 << 16,
             in_flight: 1 << 10,
             max_queue: 1 << 16,
             max_queued_bytes: 512 << 20,

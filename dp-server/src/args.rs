@@ -316,6 +316,16 @@ pub struct ServerArgs {
     )]
     pub max_workers: Option<usize>,
 
+    /// How many workers one client may host [default: 65536]
+    #[arg(
+        long,
+        env = "DP_MAX_WORKERS_PER_CLIENT",
+        value_name = "N",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pub max_workers_per_client: Option<usize>,
+
     /// How many detached calls may be under way to one worker [default: 1024]
     #[arg(
         long,
@@ -457,6 +467,7 @@ impl ServerArgs {
             (&mut limits.max_handshakes, self.max_handshakes),
             (&mut limits.max_clients, self.max_clients),
             (&mut limits.max_workers, self.max_workers),
+            (&mut limits.max_workers_per_client, self.max_workers_per_client),
             (&mut limits.in_flight, self.in_flight),
             (&mut limits.max_queued_bytes, self.max_queued),
             (&mut limits.max_server_calls, self.max_server_calls),

@@ -371,6 +371,12 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
         self
     }
 
+    /// How many workers one client may host; default 65,536.
+    pub fn max_workers_per_client(mut self, workers: usize) -> Self {
+        self.settings.limits.max_workers_per_client = workers;
+        self
+    }
+
     /// How many calls may be under way to one worker before `detach` waits; default 1,024.
     pub fn in_flight(mut self, calls: usize) -> Self {
         self.settings.limits.in_flight = calls;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -11,6 +12,7 @@ use super::file;
 use super::subject::Subject;
 use super::world::{HANG, World};
 use crate::MasterWorker;
+use crate::fleet::KEPT_OUT;
 use crate::sync::lock;
 
 /// Long enough for everybody to notice what was lost, and to come back.
@@ -23,6 +25,10 @@ pub(super) async fn reach(world: &Arc<World>) {
         world.start_server(0);
     }
     lock(&world.clients).iter_mut().for_each(|client| client.heal());
+    if world.kicked.load(Ordering::Relaxed) {
+        // Who was kicked is started again, and not let in before.
+        sleep(KEPT_OUT).await;
+    }
     sleep(QUIET).await;
     if timeout(HANG * 2, look(world)).await.is_err() {
         world.ledger.violation("the end hangs");

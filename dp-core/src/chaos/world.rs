@@ -29,6 +29,8 @@ pub(super) struct World {
     server: Mutex<Option<Server>>,
     /// Whether there ever was a second process of one id.
     pub(super) doubled: AtomicBool,
+    /// Whether anybody was ever kicked.
+    pub(super) kicked: AtomicBool,
     next_process: AtomicU64,
     next_server: AtomicU64,
 }
@@ -61,6 +63,7 @@ impl World {
             processes: Mutex::default(),
             server: Mutex::default(),
             doubled: AtomicBool::new(false),
+            kicked: AtomicBool::new(false),
             next_process: AtomicU64::new(1),
             next_server: AtomicU64::new(1),
         });
@@ -173,6 +176,7 @@ impl World {
                     fleet.kick(&id)
                 });
                 let Some(who) = who else { return };
+                self.kicked.store(true, Ordering::Relaxed);
                 self.ledger.tell(format!("{who} is kicked"));
                 let processes = lock(&self.processes);
                 for process in processes.values().filter(|process| process.client == who) {

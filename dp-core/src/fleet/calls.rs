@@ -1,6 +1,6 @@
 //! The calls in flight, from the first frame sent to the last worker's answer.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub(crate) struct CallTable {
     frequency: Arc<Frequency>,
     records: RecordBounds,
     calls: HashMap<u64, Arc<InFlight>>,
+    /// Those to one worker, by the key of its connection; and those to several. Whoever is lost has none
+    /// of the others' calls to one.
+    to_one: HashMap<u64, BTreeSet<u64>>,
+    to_several: BTreeSet<u64>,
     next: u64,
     deadlines: Deadlines<Due>,
     failures: VecDeque<DetachedFailure>,
@@ -80,6 +84,8 @@ impl CallTable {
             names,
             frequency,
             calls: HashMap::new(),
+            to_one: HashMap::new(),
+            to_several: BTreeSet::new(),
             next: 1,
             deadlines: Deadlines::new(),
             failures: VecDeque::new(),
@@ -104,8 +110,37 @@ impl CallTable {
         }
         if request.audience.len() > 0 {
             self.calls.insert(id, call.clone());
+            match call.only_conn() {
+                Some(conn) => self.to_one.entry(conn).or_default().insert(id),
+                None => self.to_several.insert(id),
+            };
         }
         call
+    }
+
+    fn remove(&mut self, call: &InFlight) -> Option<Arc<InFlight>> {
+        match call.only_conn() {
+            Some(conn) => {
+                if let Some(calls) = self.to_one.get_mut(&conn) {
+                    calls.remove(&call.id);
+                    if calls.is_empty() {
+                        self.to_one.remove(&conn);
+                    }
+                }
+            }
+            None => {
+                self.to_several.remove(&call.id);
+            }
+        }
+        self.calls.remove(&call.id)
+    }
+
+    /// The calls that may have the workers of a connection among those addressed, oldest first.
+    fn behind(&self, conn: u64) -> Vec<Arc<InFlight>> {
+        let to_one = self.to_one.get(&conn).into_iter().flatten();
+        let mut calls: Vec<u64> = to_one.chain(&self.to_several).copied().collect();
+        calls.sort_unstable();
+        calls.iter().filter_map(|id| self.calls.get(id).cloned()).collect()
     }
 
     /// The call was never sent to these positions.
@@ -165,7 +200,7 @@ impl CallTable {
 
     /// A connection is gone: whatever its workers had is lost.
     pub(crate) fn handle_lost(&mut self, conn: &Conn, reason: &str, todo: &mut Todo) {
-        for call in self.in_order() {
+        for call in self.behind(conn.key) {
             for position in call.audience.positions_behind(conn.key) {
                 let reason = reason.to_owned();
                 let error = match call.is_sent(position) {
@@ -263,6 +298,9 @@ impl CallTable {
                 todo.earlier |= self.deadlines.insert(at, Due::Barrier(call.id));
             }
         }
+        for (at, key) in later.dropped {
+            self.deadlines.remove(at, Due::Turn(call.id, key));
+        }
         if !self.calls.contains_key(&call.id) {
             return;
         }
@@ -294,6 +332,10 @@ impl CallTable {
 
     #[cfg(test)]
     pub(crate) fn leftovers(&self) -> Vec<String> {
+        debug_assert_eq!(
+            self.calls.is_empty(),
+            self.to_one.is_empty() && self.to_several.is_empty()
+        );
         let calls = self.in_order().into_iter().map(|call| format!("call {}", call.id));
         let deadline = self.deadlines.next().map(|at| format!("a deadline, {at:?}"));
         calls.chain(deadline).collect()
@@ -378,7 +420,7 @@ impl CallTable {
         }
         if settled {
             // What looks at spans is not called under the lock.
-            let over = self.calls.remove(&call.id);
+            let over = self.remove(call);
             todo.over.extend(over.filter(|call| call.traced.is_some()));
             for (due, at) in dues(call) {
                 self.deadlines.remove(at, due);

@@ -15,6 +15,7 @@ use super::conn::Conn;
 use super::frequency::Frequency;
 use super::in_flight::InFlight;
 use super::kept::KeptBytes;
+use super::kept_out::KeptOut;
 use super::left::Left;
 use super::logs::Asked;
 use super::maps::Maps;
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     pub(super) room: Notify,
     pub(super) refusing: AtomicBool,
     pub(super) logs: Asked,
+    pub(super) kept_out: KeptOut,
 }
 
 /// Who is there.
@@ -122,6 +124,7 @@ impl Core {
             room: Notify::new(),
             refusing: AtomicBool::new(false),
             logs: Asked::default(),
+            kept_out: KeptOut::default(),
         });
         let watched = Arc::downgrade(&core);
         let watch = move || watch_deadlines(watched.clone(), earlier.clone());

@@ -97,6 +97,14 @@ impl InFlight {
         }
     }
 
+    /// The key of the connection that leads to the worker, if it is to one.
+    pub(super) fn only_conn(&self) -> Option<u64> {
+        match self.audience.members() {
+            [only] => Some(only.conn.key),
+            _ => None,
+        }
+    }
+
     /// Its deadlines: that of the whole, and those of positions.
     pub(super) fn deadlines(&self) -> Vec<(Option<usize>, Instant)> {
         // A deadline too far away for the clock is none.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::conn::{Conn, Waiting};
 use super::core::Members;
 use super::send::micros;
@@ -60,6 +62,22 @@ impl Core {
         }
         let address = &peer.address;
         compare(&self.contract, hello)?;
+        if let Some(left) = self.kept_out.left(&hello.client, Instant::now()) {
+            return Err(format!(
+                "it was disconnected on purpose, and may come back in {:.0?}",
+                left.max(Duration::from_secs(1))
+            )
+            .into());
+        }
+        let max_workers = self.limits.max_workers_per_client;
+        if hello.workers as usize > max_workers {
+            return Err(format!(
+                "it has {} workers, and one client may have {max_workers} \
+                 (max_workers_per_client of the server)",
+                hello.workers
+            )
+            .into());
+        }
         if hello.workers == 0 || (hello.prefix.is_empty() && hello.workers != 1) {
             let reason = format!("it can't host {} workers of such ids", hello.workers);
             return Err(reason.into());

@@ -10,7 +10,8 @@ use super::MethodNames;
 use super::conn::{Conn, Waiting};
 use super::in_flight::InFlight;
 use super::todo::Todo;
-use crate::proto::barrier::{Arrival, BarrierVerdict, Barriers};
+use crate::bound::cut;
+use crate::proto::barrier::{Arrival, BarrierVerdict, Barriers, Missing};
 use crate::sync::lock;
 use crate::wire::{Arrive, MissingWorker, Release, Verdict};
 
@@ -21,23 +22,35 @@ pub(crate) type WaitKey = (usize, u64);
 #[derive(Debug)]
 pub(crate) struct Meetings {
     barriers: Barriers<WaitKey>,
-    /// Those whose turn is still to come.
-    turns: BTreeMap<WaitKey, BarrierVerdict>,
+    /// Those whose turn is still to come, and when it does.
+    turns: BTreeMap<WaitKey, (Instant, BarrierVerdict)>,
+    /// Turns that were entered among the deadlines and will not come.
+    dropped: Vec<(Instant, WaitKey)>,
     /// When the barriers are to be looked at again: entered among the deadlines once.
     armed: Option<Instant>,
 }
+
+/// So many bytes of those missing are told of in one release at most, and so many waits are in it: with
+/// both it is shorter than the shortest frame that a client may insist on.
+const MAX_TOLD: usize = 32 << 10;
+const MAX_WAITS: usize = 2_048;
+/// So many bytes of why a worker is gone are kept.
+const MAX_WHY: usize = 256;
 
 /// What a step leaves to be done at a later time.
 #[derive(Debug, Default)]
 pub(crate) struct Later {
     pub(crate) turns: Vec<(Instant, WaitKey)>,
+    /// Turns that will not come.
+    pub(crate) dropped: Vec<(Instant, WaitKey)>,
     /// A change of when the barriers are to be looked at again: from, to.
     pub(crate) rearm: Option<(Option<Instant>, Option<Instant>)>,
 }
 
 impl Meetings {
     pub(crate) fn new(members: usize) -> Self {
-        Self { barriers: Barriers::new(members), turns: BTreeMap::new(), armed: None }
+        let (turns, dropped) = (BTreeMap::new(), Vec::new());
+        Self { barriers: Barriers::new(members), turns, dropped, armed: None }
     }
 
     /// The barriers at which somebody waits, by token: who has come, and who has not and may yet.
@@ -76,15 +89,17 @@ impl Meetings {
     pub(crate) fn handle_gone(
         &mut self,
         position: usize,
-        why: String,
+        mut why: String,
         now: Instant,
         period: Duration,
     ) {
+        cut(&mut why, MAX_WHY);
         self.barriers.handle_gone(position, why, now, period);
     }
 
     pub(crate) fn handle_withdraw(&mut self, key: WaitKey) {
-        self.turns.remove(&key);
+        let turn = self.turns.remove(&key);
+        self.dropped.extend(turn.map(|(at, _)| (at, key)));
         self.barriers.handle_withdraw(&key);
     }
 
@@ -101,14 +116,16 @@ impl Meetings {
         names: &MethodNames,
         todo: &mut Todo,
     ) {
-        if let Some(verdict) = self.turns.remove(&key) {
+        if let Some((_, verdict)) = self.turns.remove(&key) {
             self.release(vec![(key, verdict)], call, names, todo);
         }
     }
 
     /// All turns have come.
     pub(crate) fn release_turns(&mut self, call: &InFlight, names: &MethodNames, todo: &mut Todo) {
-        let turns = std::mem::take(&mut self.turns).into_iter().collect();
+        let turns = std::mem::take(&mut self.turns);
+        self.dropped.extend(turns.iter().map(|(key, (at, _))| (*at, *key)));
+        let turns = turns.into_iter().map(|(key, (_, verdict))| (key, verdict)).collect();
         self.release(turns, call, names, todo);
     }
 
@@ -124,7 +141,7 @@ impl Meetings {
         while let Some(release) = self.barriers.poll_release() {
             match release.at {
                 Some(at) if at > now => {
-                    self.turns.insert(release.key, release.verdict);
+                    self.turns.insert(release.key, (at, release.verdict));
                     later.turns.push((at, release.key));
                 }
                 _ => at_once.push((release.key, release.verdict)),
@@ -136,6 +153,7 @@ impl Meetings {
             later.rearm = Some((self.armed, next));
             self.armed = next;
         }
+        later.dropped = std::mem::take(&mut self.dropped);
         later
     }
 
@@ -154,7 +172,9 @@ impl Meetings {
             let conn = &member.conn;
             lock(&conn.waits).remove(&wait);
             match frame_of.get(&conn.key).map(|at| &mut frames[*at]) {
-                Some((_, same, waits)) if *same == verdict => waits.push(wait),
+                Some((_, same, waits)) if *same == verdict && waits.len() < MAX_WAITS => {
+                    waits.push(wait);
+                }
                 _ => {
                     frame_of.insert(conn.key, frames.len());
                     frames.push((conn.clone(), verdict, vec![wait]));
@@ -169,14 +189,30 @@ impl Meetings {
 
     /// The verdict as the workers are told it.
     fn told(&self, verdict: BarrierVerdict, call: &InFlight, names: &MethodNames) -> Verdict {
-        let named = |positions: Vec<usize>| -> Vec<MissingWorker> {
-            positions.into_iter().filter_map(|at| self.missing(at, call, names)).collect()
-        };
+        let named = |missing: Missing| self.named(&missing, call, names);
         match verdict {
             BarrierVerdict::Met { missing } => Verdict::Met { missing: named(missing) },
             BarrierVerdict::Lost { missing } => Verdict::Lost { missing: named(missing) },
             BarrierVerdict::TimedOut { missing } => Verdict::TimedOut { missing: named(missing) },
         }
+    }
+
+    /// Those missing, by name; in the last one's state, how many there are beside these.
+    fn named(&self, missing: &Missing, call: &InFlight, names: &MethodNames) -> Vec<MissingWorker> {
+        let (mut named, mut bytes) = (Vec::new(), 0);
+        let mut more = missing.more;
+        for &position in &*missing.named {
+            let Some(worker) = self.missing(position, call, names) else { continue };
+            bytes += worker.worker.len() + worker.method.len() + worker.state.len();
+            match bytes <= MAX_TOLD {
+                true => named.push(worker),
+                false => more += 1,
+            }
+        }
+        if let (Some(last), true) = (named.last_mut(), more > 0) {
+            last.state += &format!(" (and {more} more workers)");
+        }
+        named
     }
 
     fn missing(

@@ -2,6 +2,8 @@
 //! connections of the clients.
 
 mod around;
+#[cfg(test)]
+mod attacks;
 mod barriers;
 pub(crate) mod calls;
 mod conn;
@@ -13,6 +15,7 @@ mod hot;
 mod in_flight;
 mod join;
 mod kept;
+mod kept_out;
 pub(crate) mod left;
 mod logs;
 pub(crate) mod maps;
@@ -34,6 +37,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::__private::ServerInvocation;
 use crate::Group;
@@ -46,6 +50,8 @@ pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
 pub use given_up::GivenUp;
+#[cfg(test)]
+pub(crate) use kept_out::KEPT_OUT;
 #[cfg(feature = "args")]
 pub(crate) use frequency::{FREQUENCIES, check as check_frequency};
 pub use logs::{ForwardedLine, ForwardedLogs};
@@ -262,9 +268,10 @@ impl<W: DistributedWorker> Fleet<W> {
     }
 
     /// Disconnects the client that hosts the worker `id`, with all its workers. It is told so, and
-    /// does not come back by itself. Gives the client's id; `None` if there is no such worker.
+    /// does not come back by itself. For 30 s no client with its id is let in. Gives the client's id; `None` if there is no such worker.
     pub fn kick(&self, id: &WorkerId) -> Option<String> {
         let conn = self.core.conn_of(id)?;
+        self.core.kept_out.insert(&conn.client, Instant::now());
         let reason = KICKED.to_owned();
         conn.kicked.store(true, Ordering::Release);
         conn.outbox.push([Refused { reason, silent: None }.to_frame()]);

@@ -9,13 +9,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::coop::unconstrained;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Core;
 use super::conn::Conn;
 use super::join::Refusal;
 use super::send::micros;
 use crate::barrier::MAX_TOKEN;
+use crate::bound;
 use crate::link::{
     Activity, FanLink, Frames, Heartbeat, LinkError, Transport, Watched, keep_alive, read_preamble,
     write_frames,
@@ -73,8 +74,14 @@ pub enum ServeError {
 /// So many bytes may wait to be written up to the last answer to something that a client asked.
 const ANSWERS: u64 = 8 << 20;
 
-/// How long a client that is turned away may take to close its side.
+/// How long a client that is turned away may take to close its side, and how much it may send until
+/// then.
 const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 16 << 20;
+
+/// The longest reason that a client is turned away with, in bytes: with what is around it, less than
+/// 2 KiB are ever sent to somebody who has proven nothing.
+const MAX_REFUSAL: usize = 1_900;
 
 const MAX_MESSAGE: &str = "max_message of the server";
 const MAX_HANDSHAKE: &str = "max_handshake of the server";
@@ -140,14 +147,17 @@ where
     let read = Watched::new(read);
     let activity = read.activity();
     let after = core.limits.handshake_timeout;
-    let shaken = timeout(after, handshake(&core, read, &mut write, peer)).await;
+    // One clock for all of it. A time too far away is none.
+    let deadline = Instant::now().checked_add(after);
+    let by = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400 * 365));
+    let shaken = timeout_at(by, handshake(&core, read, &mut write, peer)).await;
     let (conn, welcome, mut frames) = shaken.map_err(|_| ServeError::TimedOut { after })??;
     let joined = Joined { core, conn, reason: "dropped by the server".to_owned() };
     let welcoming = async {
         write.write_all(&welcome.to_frame()).await?;
         write.flush().await
     };
-    match timeout(after, welcoming).await {
+    match timeout_at(by, welcoming).await {
         Err(_) => return Err(ServeError::TimedOut { after }),
         Ok(Err(error)) => return Err(LinkError::Io(error).into()),
         Ok(Ok(())) => joined.core.arrived(&joined.conn),
@@ -237,12 +247,15 @@ where
     let hello = read_hello(&mut frames).await?;
     match core.join(&hello, peer, &activity) {
         Ok((conn, welcome)) => Ok((conn, welcome, frames)),
-        Err(Refusal { reason, silent }) => {
+        Err(Refusal { mut reason, silent }) => {
+            let client = hello.client.chars().take(255).flat_map(char::escape_debug).collect();
+            // It is not kept for as long as the client takes to go.
+            drop(hello);
+            bound::cut(&mut reason, MAX_REFUSAL);
             let refused = Refused { reason: reason.clone(), silent: silent.map(micros) };
             let _ = write.write_all(&refused.to_frame()).await;
             let _ = write.shutdown().await;
             linger(&mut frames).await;
-            let client = hello.client.chars().take(255).flat_map(char::escape_debug).collect();
             Err(ServeError::Refused { client, reason })
         }
     }
@@ -251,7 +264,7 @@ where
 /// Reads on, for a moment, until the client has closed its side: were the connection closed with
 /// something unread, the system would reset it, and the client might never see the last message.
 async fn linger<R: AsyncRead + Unpin>(frames: &mut Frames<R>) {
-    let _ = timeout(LINGER, async { while let Ok(Some(_)) = frames.next().await {} }).await;
+    let _ = timeout(LINGER, frames.drain(LINGER_BYTES)).await;
 }
 
 async fn read_hello<R: AsyncRead + Unpin>(frames: &mut Frames<R>) -> Result<Hello, ServeError> {

@@ -149,7 +149,7 @@ impl ServerTask {
 fn answer(conn: &Conn, wait: u64, result: Result<Encoded, Failure>) {
     let (failure, value) = match result {
         Ok(value) => (None, value),
-        Err(failure) => (Some(failure), Encoded::default()),
+        Err(failure) => (Some(failure.bounded()), Encoded::default()),
     };
     let frame = ServerReplyHead { wait, failure }.to_frame(value);
     let size = frame.iter().map(Bytes::len).sum::<usize>() - (FRAME_HEAD - 1);
@@ -163,6 +163,11 @@ fn answer(conn: &Conn, wait: u64, result: Result<Encoded, Failure>) {
 }
 
 impl Job for ServerTask {
+    /// Each client has its turn.
+    fn lane(&self) -> Option<u64> {
+        Some(self.conn.key)
+    }
+
     fn run(self: Arc<Self>) {
         self.turn.begin();
         if let Some(result) = self.poll() {

@@ -163,7 +163,24 @@ impl<W: DistributedWorker> Host<W> {
     where
         S: Transport,
     {
-        serve::serve(&self.0, stream, address).await
+        self.serve_begun(stream, address, Instant::now()).await
+    }
+
+    /// The same over a connection that was `begun` before, of whose time for the handshake a part has
+    /// passed.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_begun<S>(
+        &self,
+        stream: S,
+        address: String,
+        begun: Instant,
+    ) -> Result<(), HostError>
+    where
+        S: Transport,
+    {
+        serve::serve(&self.0, stream, address, begun).await
     }
 }
 

@@ -97,6 +97,7 @@ pub(super) async fn serve<W, S>(
     host: &Arc<Shared<W>>,
     stream: S,
     address: String,
+    begun: Instant,
 ) -> Result<(), HostError>
 where
     W: DistributedWorker,
@@ -106,7 +107,8 @@ where
     let read = Watched::new(read);
     let activity = read.activity();
     let after = host.limits.handshake_timeout;
-    let shaken = timeout(after, handshake(host, read, &mut write)).await;
+    let spent = begun.elapsed();
+    let shaken = timeout(after.saturating_sub(spent), handshake(host, read, &mut write)).await;
     let (welcome, mut frames) = shaken.map_err(|_| HostError::TimedOut { after })??;
     tracing::debug!(server = %address, "joined");
 

@@ -341,6 +341,7 @@ pub(super) fn send_reply(
     result: Result<Encoded, Failure>,
     flush: bool,
 ) {
+    let result = result.map_err(Failure::bounded);
     let mut reply = Reply { call, worker: worker as u32, elapsed, result };
     let (size, limit) = (reply.encoded_len() + FRAME_HEAD, link.peer_max_message());
     if size > limit {

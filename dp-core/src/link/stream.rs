@@ -111,6 +111,25 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
+    /// Reads on to the end, or so many bytes, and keeps nothing of it.
+    pub(crate) async fn drain(&mut self, most: u64) {
+        self.buffer = BytesMut::new();
+        let mut left = most;
+        while left > 0 {
+            let read = poll_fn(|cx| {
+                READ.with_borrow_mut(|scratch| {
+                    let mut read = ReadBuf::new(scratch);
+                    ready!(Pin::new(&mut self.read).poll_read(cx, &mut read))?;
+                    Poll::Ready(io::Result::Ok(read.filled().len()))
+                })
+            });
+            match read.await {
+                Ok(read) if read > 0 => left = left.saturating_sub(read as u64),
+                _ => return,
+            }
+        }
+    }
+
     fn next_length(&self) -> Option<u32> {
         self.buffer.first_chunk().map(|head| u32::from_le_bytes(*head))
     }

@@ -10,6 +10,8 @@ pub mod files;
 pub mod launch;
 #[cfg(unix)]
 mod peers;
+#[cfg(test)]
+mod relay;
 mod socket;
 mod stream;
 mod tls;

@@ -1,13 +1,25 @@
 //! Barriers: workers that wait for one another.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::runs::Runs;
+
 /// So many different tokens may be waited at in one call.
-const MAX_TOKENS: usize = 1_024;
+pub(crate) const MAX_TOKENS: usize = 1_024;
+/// So many arrivals of one worker may wait in one call, those at all tokens together.
+pub(crate) const MAX_WAITING: usize = 1_024;
+/// So many of those missing are named; the others are counted.
+pub(crate) const MAX_NAMED: usize = 256;
 
 /// All barriers of one call, by their tokens. Who meets is who the call addresses.
 ///
@@ -17,25 +29,53 @@ const MAX_TOKENS: usize = 1_024;
 ///
 /// After each `handle_*`, [`poll_release`](Self::poll_release) is called until it gives nothing
 /// more; [`handle_time`](Self::handle_time) when [`next_deadline`](Self::next_deadline) has passed.
+///
+/// What one arrival costs, until it is released, grows with the logarithm of how many wait: nothing
+/// but the end of a generation passes over all who wait, and those it releases.
 #[derive(Debug)]
 pub(crate) struct Barriers<K> {
     /// By position: why the worker will never arrive.
     gone: BTreeMap<usize, String>,
     /// Those who were told that others are lost. When their methods end for that reason, they are
     /// missing too, but not to blame.
-    told: BTreeSet<usize>,
+    told: HashSet<usize>,
+    /// Those who are gone and to blame.
+    to_blame: BTreeSet<usize>,
+    /// Who is gone, and who is to blame, as it is told; until somebody else is gone.
+    missing: Option<Missing>,
+    blamed: Option<Missing>,
     members: usize,
-    tokens: BTreeMap<String, Generation<K>>,
-    /// No deadline is before this one. It may be of somebody who waits no longer: looking then,
-    /// once, is cheaper than keeping it exact at every arrival.
-    earliest: Option<Instant>,
+    tokens: BTreeMap<Arc<str>, Generation<K>>,
+    /// The tokens, by how many have arrived.
+    fullest: BTreeSet<(usize, Arc<str>)>,
+    /// Where whoever has this key waits.
+    places: HashMap<K, Place>,
+    /// Who waits, by position, in the order in which they came; with the token.
+    waiting: BTreeMap<Turn, (K, Arc<str>)>,
+    /// How many wait, by position.
+    waits: HashMap<usize, usize>,
+    deadlines: BTreeSet<(Instant, Turn)>,
+    arrivals: u64,
     releases: VecDeque<Release<K>>,
+    /// How often anything was looked at.
+    #[cfg(test)]
+    steps: u64,
+}
+
+/// A worker's position, and the number of the arrival.
+type Turn = (usize, u64);
+
+/// Where an arrival waits.
+#[derive(Debug)]
+struct Place {
+    token: Arc<str>,
+    turn: Turn,
 }
 
 /// A worker that waits at a barrier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Arrival<K> {
-    /// What its release is addressed to.
+    /// What its release is addressed to. No other one that waits has it.
     pub(crate) key: K,
     pub(crate) position: usize,
     /// Whether those who meet go on one after another.
@@ -45,11 +85,15 @@ pub(crate) struct Arrival<K> {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// Who waits at one token. The first arrival of each position is one to this generation; those
+/// behind it came again before it was complete.
 #[derive(Debug)]
 struct Generation<K> {
-    arrived: BTreeMap<usize, Arrival<K>>,
-    /// Those who came again before it was complete, in order.
-    next: VecDeque<Arrival<K>>,
+    queue: BTreeMap<Turn, Arrival<K>>,
+    /// The positions that have arrived.
+    arrived: Runs,
+    /// Those of them that do not go on without those who are gone.
+    strict: BTreeSet<usize>,
 }
 
 /// A worker goes on.
@@ -61,23 +105,56 @@ pub(crate) struct Release<K> {
     pub(crate) at: Option<Instant>,
 }
 
-/// How a barrier ended, with the positions of those missing.
+/// How a barrier ended, with those missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BarrierVerdict {
-    Met { missing: Vec<usize> },
-    Lost { missing: Vec<usize> },
-    TimedOut { missing: Vec<usize> },
+    Met { missing: Missing },
+    Lost { missing: Missing },
+    TimedOut { missing: Missing },
 }
 
-impl<K: Clone + PartialEq> Barriers<K> {
+/// Who is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// The positions of the first of them, in order.
+    pub(crate) named: Arc<[usize]>,
+    /// How many there are beside these.
+    pub(crate) more: usize,
+}
+
+impl Missing {
+    /// The first of `all` `positions`.
+    fn first_of(positions: impl Iterator<Item = usize>, all: usize) -> Self {
+        let named: Arc<[usize]> = positions.take(MAX_NAMED).collect();
+        let more = all - named.len();
+        Self { named, more }
+    }
+
+    /// Just these.
+    pub(crate) fn of(positions: &[usize]) -> Self {
+        Self::first_of(positions.iter().copied(), positions.len())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Barriers<K> {
     pub(crate) fn new(members: usize) -> Self {
         Self {
             gone: BTreeMap::new(),
-            told: BTreeSet::new(),
+            told: HashSet::new(),
+            to_blame: BTreeSet::new(),
+            missing: None,
+            blamed: None,
             members,
             tokens: BTreeMap::new(),
-            earliest: None,
+            fullest: BTreeSet::new(),
+            places: HashMap::new(),
+            waiting: BTreeMap::new(),
+            waits: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            arrivals: 0,
             releases: VecDeque::new(),
+            #[cfg(test)]
+            steps: 0,
         }
     }
 
@@ -90,16 +167,8 @@ impl<K: Clone + PartialEq> Barriers<K> {
     pub(crate) fn arrived(&self) -> BTreeMap<&str, Vec<usize>> {
         self.tokens
             .iter()
-            .map(|(token, generation)| {
-                (token.as_str(), generation.arrived.keys().copied().collect())
-            })
+            .map(|(token, generation)| (&**token, generation.arrived.iter().collect()))
             .collect()
-    }
-
-    /// How many workers wait, at all tokens together.
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.tokens.values().map(|token| token.arrived.len() + token.next.len()).sum()
     }
 
     /// A worker has come to `token`. `period`: the time between two that go on one after another.
@@ -110,19 +179,19 @@ impl<K: Clone + PartialEq> Barriers<K> {
         now: Instant,
         period: Duration,
     ) {
-        let too_many = self.tokens.len() >= MAX_TOKENS && !self.tokens.contains_key(token);
-        let over = self.gone.contains_key(&arrival.position);
-        if arrival.position >= self.members || over || too_many {
-            let verdict = BarrierVerdict::Lost { missing: vec![arrival.position] };
-            self.releases.push_back(Release { key: arrival.key, verdict, at: None });
+        self.step();
+        let position = arrival.position;
+        let known = self.tokens.get_key_value(token).map(|(token, _)| token.clone());
+        let too_many = known.is_none() && self.tokens.len() >= MAX_TOKENS;
+        let waits = self.waits.get(&position).copied().unwrap_or_default();
+        let over = self.gone.contains_key(&position) || self.places.contains_key(&arrival.key);
+        if position >= self.members || over || too_many || waits >= MAX_WAITING {
+            self.lose(arrival.key, Missing::of(&[position]));
             return;
         }
-        if let Some(at) = arrival.deadline {
-            self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
-        }
-        let generation = self.tokens.entry(token.to_owned()).or_insert_with(Generation::new);
-        generation.arrive(arrival);
-        self.advance(token, now, period);
+        let token = known.unwrap_or_else(|| token.into());
+        self.insert(&token, arrival);
+        self.advance(&token, now, period);
     }
 
     /// The worker at `position` will never arrive again: it is lost, or its method has ended.
@@ -133,75 +202,74 @@ impl<K: Clone + PartialEq> Barriers<K> {
         now: Instant,
         period: Duration,
     ) {
-        self.gone.entry(position).or_insert(why);
-        let tokens: Vec<String> = self.tokens.keys().cloned().collect();
-        for token in tokens {
-            if let Some(generation) = self.tokens.get_mut(&token) {
-                // A task that its method left behind may wait there: it is told, too.
-                let mut left: Vec<Arrival<K>> =
-                    generation.arrived.remove(&position).into_iter().collect();
-                let next = std::mem::take(&mut generation.next);
-                for arrival in next {
-                    match arrival.position == position {
-                        true => left.push(arrival),
-                        false => generation.next.push_back(arrival),
-                    }
-                }
-                for arrival in left {
-                    let verdict = BarrierVerdict::Lost { missing: vec![position] };
-                    self.releases.push_back(Release { key: arrival.key, verdict, at: None });
-                }
-            }
+        self.step();
+        if position >= self.members || self.gone.contains_key(&position) {
+            return;
+        }
+        self.gone.insert(position, why);
+        self.missing = None;
+        if !self.told.contains(&position) {
+            self.to_blame.insert(position);
+            self.blamed = None;
+        }
+        // A task that its method left behind may wait: it is told, too.
+        let left = self.waiting.range((position, 0)..=(position, u64::MAX));
+        let left: Vec<K> = left.map(|(_, (key, _))| key.clone()).collect();
+        for key in left {
+            self.remove(&key);
+            self.lose(key, Missing::of(&[position]));
+        }
+        if self.gone.len() == 1 {
+            // From here on nobody waits for this one any more but those who go on without.
+            let tokens: Vec<Arc<str>> = self.tokens.keys().cloned().collect();
+            tokens.iter().for_each(|token| self.fail(token));
+        }
+        while let Some((arrived, token)) = self.fullest.last()
+            && arrived + self.gone.len() >= self.members
+        {
+            let token = token.clone();
             self.advance(&token, now, period);
         }
     }
 
     /// Whoever waits with `key` waits no longer. Whether somebody did.
     pub(crate) fn handle_withdraw(&mut self, key: &K) -> bool {
-        let mut found = false;
-        for generation in self.tokens.values_mut() {
-            let at = generation.arrived.iter().find(|(_, arrival)| arrival.key == *key);
-            if let Some(position) = at.map(|(position, _)| *position) {
-                generation.arrived.remove(&position);
-                found = true;
-            }
-            let before = generation.next.len();
-            generation.next.retain(|arrival| arrival.key != *key);
-            found |= generation.next.len() < before;
-            // As many have arrived as before, or fewer: nobody is released by this.
-            generation.promote();
-        }
-        self.tokens.retain(|_, generation| !generation.is_empty());
-        found
+        self.step();
+        let Some((token, _)) = self.remove(key) else { return false };
+        // As many have arrived as before, or fewer: nobody meets by this.
+        self.fail(&token);
+        true
     }
 
     /// When [`handle_time`](Self::handle_time) is to be called: nobody stops waiting before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.earliest
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     /// Releases those who have waited long enough.
     pub(crate) fn handle_time(&mut self, now: Instant) {
-        for generation in self.tokens.values_mut() {
-            let late = |arrival: &Arrival<K>| arrival.deadline.is_some_and(|at| at <= now);
-            let due: Vec<_> = generation.all().filter(|arrival| late(arrival)).cloned().collect();
-            if due.is_empty() {
-                continue;
+        self.step();
+        let mut due: BTreeMap<Arc<str>, Vec<K>> = BTreeMap::new();
+        while let Some((at, turn)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.step();
+            self.deadlines.pop_first();
+            if let Some((key, token)) = self.waiting.get(&turn) {
+                due.entry(token.clone()).or_default().push(key.clone());
             }
-            let missing: Vec<usize> = (0..self.members)
-                .filter(|position| !generation.arrived.contains_key(position))
-                .collect();
-            for arrival in due {
-                let verdict = BarrierVerdict::TimedOut { missing: missing.clone() };
-                self.releases.push_back(Release { key: arrival.key.clone(), verdict, at: None });
-            }
-            generation.arrived.retain(|_, arrival| !late(arrival));
-            generation.next.retain(|arrival| !late(arrival));
-            generation.promote();
         }
-        self.tokens.retain(|_, generation| !generation.is_empty());
-        let waiting = self.tokens.values().flat_map(Generation::all);
-        self.earliest = waiting.filter_map(|arrival| arrival.deadline).min();
+        for (token, keys) in due {
+            let Some(generation) = self.tokens.get(&token) else { continue };
+            let absent = self.members - generation.arrived.len();
+            let missing = Missing::first_of(generation.arrived.gaps(self.members), absent);
+            for key in keys {
+                self.remove(&key);
+                let verdict = BarrierVerdict::TimedOut { missing: missing.clone() };
+                self.releases.push_back(Release { key, verdict, at: None });
+            }
+            self.fail(&token);
+        }
     }
 
     /// Somebody who goes on.
@@ -210,48 +278,125 @@ impl<K: Clone + PartialEq> Barriers<K> {
     }
 
     /// Releases from `token` whoever can go on.
-    fn advance(&mut self, token: &str, now: Instant, period: Duration) {
-        let Some(generation) = self.tokens.get_mut(token) else { return };
+    fn advance(&mut self, token: &Arc<str>, now: Instant, period: Duration) {
         loop {
-            let absent = |position: &usize| !generation.arrived.contains_key(position);
-            let missing: Vec<usize> = self.gone.keys().copied().filter(absent).collect();
-            if !missing.is_empty() {
-                // Who does not go on without them fails at once, and is told who began.
-                let first: Vec<usize> =
-                    missing.iter().copied().filter(|at| !self.told.contains(at)).collect();
-                let blamed = if first.is_empty() { &missing } else { &first };
-                let failed = generation.arrived.values().filter(|arrival| !arrival.survivors);
-                let failed: Vec<&Arrival<K>> = failed.collect();
-                for arrival in &failed {
-                    let verdict = BarrierVerdict::Lost { missing: blamed.clone() };
-                    let key = arrival.key.clone();
-                    self.releases.push_back(Release { key, verdict, at: None });
-                }
-                self.told.extend(failed.iter().map(|arrival| arrival.position));
-                let some_failed = !failed.is_empty();
-                generation.arrived.retain(|_, arrival| arrival.survivors);
-                generation.promote();
-                if some_failed {
-                    // Those who had come again, behind these, are told as well.
-                    continue;
-                }
+            self.fail(token);
+            let Some(generation) = self.tokens.get(token) else { return };
+            if generation.arrived.len() + self.gone.len() < self.members {
+                return;
             }
-            let complete = generation.arrived.len() + missing.len() >= self.members;
-            if !complete || generation.arrived.is_empty() {
-                break;
-            }
-            let arrived = std::mem::take(&mut generation.arrived);
-            let staggered = arrived.values().any(|arrival| arrival.staggered);
-            for (turn, arrival) in arrived.into_values().enumerate() {
+            let positions: Vec<usize> = generation.arrived.iter().collect();
+            let met: Vec<Arrival<K>> = positions
+                .into_iter()
+                .filter_map(|position| self.take_first(token, position))
+                .collect();
+            let staggered = met.iter().any(|arrival| arrival.staggered);
+            let missing = self.missing();
+            for (turn, arrival) in met.into_iter().enumerate() {
                 let verdict = BarrierVerdict::Met { missing: missing.clone() };
                 // Every turn is counted from the first, so that no error adds up.
                 let at = staggered.then(|| at_turn(now, period, turn));
                 self.releases.push_back(Release { key: arrival.key, verdict, at });
             }
-            generation.promote();
         }
-        if generation.is_empty() {
+    }
+
+    /// Where somebody is gone: who does not go on without fails at once, and is told who began.
+    fn fail(&mut self, token: &Arc<str>) {
+        if self.gone.is_empty() {
+            return;
+        }
+        // Those who had come again, behind these, are told as well.
+        while let Some(generation) = self.tokens.get(token)
+            && !generation.strict.is_empty()
+        {
+            let strict: Vec<usize> = generation.strict.iter().copied().collect();
+            let blamed = self.blamed();
+            for position in strict {
+                self.told.insert(position);
+                if let Some(arrival) = self.take_first(token, position) {
+                    self.lose(arrival.key, blamed.clone());
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, key: K, missing: Missing) {
+        let verdict = BarrierVerdict::Lost { missing };
+        self.releases.push_back(Release { key, verdict, at: None });
+    }
+
+    fn missing(&mut self) -> Missing {
+        let gone = || Missing::first_of(self.gone.keys().copied(), self.gone.len());
+        self.missing.get_or_insert_with(gone).clone()
+    }
+
+    fn blamed(&mut self) -> Missing {
+        let blamed = || Missing::first_of(self.to_blame.iter().copied(), self.to_blame.len());
+        self.blamed.get_or_insert_with(blamed).clone()
+    }
+
+    fn insert(&mut self, token: &Arc<str>, arrival: Arrival<K>) {
+        self.step();
+        self.arrivals += 1;
+        let turn = (arrival.position, self.arrivals);
+        self.deadlines.extend(arrival.deadline.map(|at| (at, turn)));
+        self.places.insert(arrival.key.clone(), Place { token: token.clone(), turn });
+        self.waiting.insert(turn, (arrival.key.clone(), token.clone()));
+        *self.waits.entry(turn.0).or_default() += 1;
+        let generation = self.tokens.entry(token.clone()).or_insert_with(Generation::new);
+        let before = generation.arrived.len();
+        generation.queue.insert(turn, arrival);
+        generation.look_at(turn.0);
+        self.note(token, before);
+    }
+
+    fn remove(&mut self, key: &K) -> Option<(Arc<str>, Arrival<K>)> {
+        self.step();
+        let Place { token, turn } = self.places.remove(key)?;
+        self.waiting.remove(&turn);
+        if let Some(waits) = self.waits.get_mut(&turn.0) {
+            *waits -= 1;
+            if *waits == 0 {
+                self.waits.remove(&turn.0);
+            }
+        }
+        let generation = self.tokens.get_mut(&token)?;
+        let before = generation.arrived.len();
+        let arrival = generation.queue.remove(&turn)?;
+        generation.look_at(turn.0);
+        if let Some(at) = arrival.deadline {
+            self.deadlines.remove(&(at, turn));
+        }
+        self.note(&token, before);
+        Some((token, arrival))
+    }
+
+    /// Takes the arrival of `position` to this generation; the one behind it, if there is one, has
+    /// come to the next.
+    fn take_first(&mut self, token: &Arc<str>, position: usize) -> Option<Arrival<K>> {
+        let key = self.tokens.get(token)?.first(position)?.key.clone();
+        self.remove(&key).map(|(_, arrival)| arrival)
+    }
+
+    /// Notes how many have arrived at `token`, where there were `before`.
+    fn note(&mut self, token: &Arc<str>, before: usize) {
+        let now = self.tokens.get(token).map_or(0, |generation| generation.arrived.len());
+        if now == before {
+            return;
+        }
+        self.fullest.remove(&(before, token.clone()));
+        if now == 0 {
             self.tokens.remove(token);
+        } else {
+            self.fullest.insert((now, token.clone()));
+        }
+    }
+
+    fn step(&mut self) {
+        #[cfg(test)]
+        {
+            self.steps += 1;
         }
     }
 }
@@ -266,219 +411,29 @@ pub(crate) fn at_turn(start: Instant, period: Duration, turn: usize) -> Instant 
 
 impl<K> Generation<K> {
     fn new() -> Self {
-        Self { arrived: BTreeMap::new(), next: VecDeque::new() }
+        Self { queue: BTreeMap::new(), arrived: Runs::default(), strict: BTreeSet::new() }
     }
 
-    fn arrive(&mut self, arrival: Arrival<K>) {
-        match self.arrived.entry(arrival.position) {
-            Entry::Occupied(_) => self.next.push_back(arrival),
-            Entry::Vacant(free) => {
-                free.insert(arrival);
+    /// The arrival of `position` to this generation.
+    fn first(&self, position: usize) -> Option<&Arrival<K>> {
+        let of_position = (position, 0)..=(position, u64::MAX);
+        self.queue.range(of_position).next().map(|(_, arrival)| arrival)
+    }
+
+    /// Notes whether `position` has arrived, and whether it goes on without those who are gone.
+    fn look_at(&mut self, position: usize) {
+        match self.first(position).map(|arrival| arrival.survivors) {
+            Some(survivors) => {
+                self.arrived.insert(position);
+                match survivors {
+                    true => self.strict.remove(&position),
+                    false => self.strict.insert(position),
+                };
+            }
+            None => {
+                self.arrived.remove(position);
+                self.strict.remove(&position);
             }
         }
-    }
-
-    /// Those who came again take the places that are free now.
-    fn promote(&mut self) {
-        for arrival in std::mem::take(&mut self.next) {
-            self.arrive(arrival);
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Arrival<K>> {
-        self.arrived.values().chain(&self.next)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.arrived.is_empty() && self.next.is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PERIOD: Duration = Duration::from_secs(4);
-
-    struct Scene {
-        barriers: Barriers<u64>,
-        now: Instant,
-        start: Instant,
-    }
-
-    impl Scene {
-        fn new(members: usize) -> Self {
-            let now = Instant::now();
-            Self { barriers: Barriers::new(members), now, start: now }
-        }
-
-        fn arrive(&mut self, token: &str, position: usize, key: u64) -> Vec<(u64, BarrierVerdict)> {
-            self.arrive_as(token, arrival(position, key))
-        }
-
-        fn arrive_as(&mut self, token: &str, who: Arrival<u64>) -> Vec<(u64, BarrierVerdict)> {
-            self.barriers.handle_arrive(token, who, self.now, PERIOD);
-            self.released()
-        }
-
-        fn gone(&mut self, position: usize) -> Vec<(u64, BarrierVerdict)> {
-            self.barriers.handle_gone(position, "lost".into(), self.now, PERIOD);
-            self.released()
-        }
-
-        fn released(&mut self) -> Vec<(u64, BarrierVerdict)> {
-            std::iter::from_fn(|| self.barriers.poll_release())
-                .map(|release| (release.key, release.verdict))
-                .collect()
-        }
-    }
-
-    fn arrival(position: usize, key: u64) -> Arrival<u64> {
-        Arrival { key, position, staggered: false, survivors: false, deadline: None }
-    }
-
-    fn met(missing: &[usize]) -> BarrierVerdict {
-        BarrierVerdict::Met { missing: missing.to_vec() }
-    }
-
-    fn lost(missing: &[usize]) -> BarrierVerdict {
-        BarrierVerdict::Lost { missing: missing.to_vec() }
-    }
-
-    #[test]
-    fn the_last_to_arrive_releases_everybody_in_worker_order() {
-        let mut scene = Scene::new(3);
-        assert_eq!(scene.arrive("a", 2, 12), []);
-        assert_eq!(scene.arrive("a", 0, 10), []);
-        let all = [(10, met(&[])), (11, met(&[])), (12, met(&[]))];
-        assert_eq!(scene.arrive("a", 1, 11), all);
-        assert_eq!(scene.barriers.waiting(), 0);
-    }
-
-    #[test]
-    fn tokens_do_not_mix_and_can_be_used_again() {
-        let mut scene = Scene::new(2);
-        assert_eq!(scene.arrive("a", 0, 1), []);
-        assert_eq!(scene.arrive("b", 1, 2), []);
-        assert_eq!(scene.arrive("a", 1, 3), [(1, met(&[])), (3, met(&[]))]);
-        assert_eq!(scene.arrive("a", 0, 4), []);
-        assert_eq!(scene.arrive("a", 1, 5), [(4, met(&[])), (5, met(&[]))]);
-    }
-
-    #[test]
-    fn late_arrival_joins_next_generation() {
-        let mut scene = Scene::new(2);
-        assert_eq!(scene.arrive("a", 0, 1), []);
-        assert_eq!(scene.arrive("a", 0, 2), []);
-        assert_eq!(scene.arrive("a", 1, 3), [(1, met(&[])), (3, met(&[]))]);
-        assert_eq!(scene.arrive("a", 1, 4), [(2, met(&[])), (4, met(&[]))]);
-    }
-
-    #[test]
-    fn a_lost_worker_fails_those_who_wait_and_those_who_come_later() {
-        let mut scene = Scene::new(3);
-        scene.arrive("a", 0, 1);
-        assert_eq!(scene.gone(2), [(1, lost(&[2]))]);
-        assert_eq!(scene.arrive("a", 1, 2), [(2, lost(&[2]))]);
-        assert_eq!(scene.arrive("b", 0, 3), [(3, lost(&[2]))]);
-        assert_eq!(scene.barriers.waiting(), 0);
-    }
-
-    #[test]
-    fn those_who_end_because_another_is_lost_are_not_blamed() {
-        let mut scene = Scene::new(4);
-        scene.arrive("a", 0, 1);
-        scene.arrive("a", 1, 2);
-        assert_eq!(scene.gone(2), [(1, lost(&[2])), (2, lost(&[2]))]);
-        assert_eq!(scene.gone(0), []);
-        assert_eq!(scene.arrive("a", 3, 3), [(3, lost(&[2]))]);
-    }
-
-    #[test]
-    fn a_lost_worker_that_had_arrived_is_missed_all_the_same() {
-        let mut scene = Scene::new(3);
-        scene.arrive("a", 0, 1);
-        scene.arrive("a", 2, 2);
-        assert_eq!(scene.gone(2), [(2, lost(&[2])), (1, lost(&[2]))]);
-    }
-
-    #[test]
-    fn survivors_go_on_without_the_lost_one() {
-        let survivor = |position, key| Arrival { survivors: true, ..arrival(position, key) };
-        let mut scene = Scene::new(3);
-        assert_eq!(scene.arrive_as("a", survivor(0, 1)), []);
-        assert_eq!(scene.gone(2), []);
-        let all = [(1, met(&[2])), (2, met(&[2]))];
-        assert_eq!(scene.arrive_as("a", survivor(1, 2)), all);
-        assert_eq!(scene.arrive_as("a", survivor(0, 3)), []);
-        assert_eq!(scene.gone(1), [(3, met(&[1, 2]))]);
-    }
-
-    #[test]
-    fn a_timeout_names_who_is_missing_and_leaves_the_others_waiting() {
-        let mut scene = Scene::new(3);
-        let deadline = Some(scene.start + Duration::from_secs(1));
-        scene.arrive_as("a", Arrival { deadline, ..arrival(0, 1) });
-        scene.arrive("a", 1, 2);
-        assert_eq!(scene.barriers.next_deadline(), deadline);
-        scene.barriers.handle_time(scene.start);
-        assert_eq!(scene.released(), []);
-        scene.barriers.handle_time(scene.start + Duration::from_secs(1));
-        assert_eq!(scene.released(), [(1, BarrierVerdict::TimedOut { missing: vec![2] })]);
-        assert_eq!(scene.arrive("a", 2, 3), []);
-        assert_eq!(scene.arrive("a", 0, 4).len(), 3);
-    }
-
-    #[test]
-    fn who_waits_twice_is_told_twice() {
-        let mut scene = Scene::new(3);
-        scene.arrive("a", 0, 1);
-        scene.arrive("a", 0, 2);
-        assert_eq!(scene.gone(2), [(1, lost(&[2])), (2, lost(&[2]))]);
-
-        let mut scene = Scene::new(2);
-        scene.arrive("a", 0, 1);
-        scene.arrive("a", 0, 2);
-        assert!(scene.barriers.handle_withdraw(&1));
-        assert_eq!(scene.arrive("a", 1, 3), [(2, met(&[])), (3, met(&[]))]);
-
-        let mut scene = Scene::new(2);
-        let deadline = Some(scene.start);
-        scene.arrive_as("a", Arrival { deadline, ..arrival(0, 1) });
-        scene.arrive("a", 0, 2);
-        scene.barriers.handle_time(scene.start);
-        assert_eq!(scene.released().len(), 1);
-        assert_eq!(scene.arrive("a", 1, 3), [(2, met(&[])), (3, met(&[]))]);
-    }
-
-    #[test]
-    fn who_withdraws_is_waited_for_again() {
-        let mut scene = Scene::new(2);
-        scene.arrive("a", 0, 1);
-        assert!(scene.barriers.handle_withdraw(&1));
-        assert!(!scene.barriers.handle_withdraw(&1));
-        assert_eq!(scene.arrive("a", 1, 2), []);
-        assert_eq!(scene.arrive("a", 0, 3).len(), 2);
-    }
-
-    #[test]
-    fn a_delay_releases_in_worker_order_a_period_apart() {
-        let staggered = |position, key| Arrival { staggered: true, ..arrival(position, key) };
-        let mut scene = Scene::new(3);
-        for position in [2, 1, 0] {
-            let who = staggered(position, position as u64);
-            scene.barriers.handle_arrive("a", who, scene.now, PERIOD);
-        }
-        let times: Vec<_> = std::iter::from_fn(|| scene.barriers.poll_release())
-            .map(|release| (release.key, release.at.unwrap() - scene.start))
-            .collect();
-        assert_eq!(times, [(0, Duration::ZERO), (1, PERIOD), (2, PERIOD * 2)]);
-    }
-
-    #[test]
-    fn turns_do_not_drift() {
-        let start = Instant::now();
-        let period = Duration::from_nanos(333_333_333);
-        assert_eq!(at_turn(start, period, 1_000_000) - start, period * 1_000_000);
     }
 }

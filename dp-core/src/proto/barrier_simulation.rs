@@ -85,12 +85,12 @@ fn simulate(seed: u64, workers: usize, rounds: u64, dies: Option<(usize, Duratio
             let (worker, round) = release.key;
             let lost = match release.verdict {
                 BarrierVerdict::Met { missing } => {
-                    assert!(missing.is_empty(), "seed {seed}: met without {missing:?}");
+                    assert!(missing.named.is_empty(), "seed {seed}: met without {missing:?}");
                     false
                 }
                 BarrierVerdict::Lost { missing } => {
                     let expected: Vec<usize> = dies.iter().map(|(worker, _)| *worker).collect();
-                    assert_eq!(missing, expected, "seed {seed}");
+                    assert_eq!(*missing.named, *expected, "seed {seed}");
                     true
                 }
                 BarrierVerdict::TimedOut { .. } => panic!("seed {seed}: nobody set a time"),

@@ -1,5 +1,7 @@
 //! What the server asks of a client before it takes it in.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::id::{InvalidId, WorkerId};
 use crate::wire::{Hello, MethodPrint};
 use crate::worker::{Contract, Method};
@@ -14,7 +16,8 @@ pub(crate) fn prints(methods: &[Method]) -> Vec<MethodPrint> {
     methods.iter().map(print).collect()
 }
 
-/// Compares the client's contract with the server's. `Err` names what differs, for both sides.
+/// Compares the client's contract with the server's. `Err` names the first things that differ, for
+/// both sides, and says how many more there are.
 pub(crate) fn compare(ours: &Contract, theirs: &Hello) -> Result<(), String> {
     if ours.worker != theirs.worker {
         return Err(format!(
@@ -23,44 +26,82 @@ pub(crate) fn compare(ours: &Contract, theirs: &Hello) -> Result<(), String> {
             ours.worker
         ));
     }
-    let mut differences = differing(&ours.methods, &theirs.methods);
-    differences.extend(differing(&ours.server_methods, &theirs.server_methods));
-    if differences.is_empty() {
-        return Ok(());
+    let mut differences = Differences::default();
+    differing(&ours.methods, &theirs.methods, &mut differences);
+    differing(&ours.server_methods, &theirs.server_methods, &mut differences);
+    match differences.in_words() {
+        None => Ok(()),
+        Some(words) => {
+            Err(format!("{words}: build server and client from the same version of the worker"))
+        }
     }
-    Err(format!(
-        "{}: build server and client from the same version of the worker",
-        differences.join("; ")
-    ))
 }
 
-fn differing(ours: &[Method], theirs: &[MethodPrint]) -> Vec<String> {
-    let mut differences = Vec::new();
+/// So many differences are named; the others are counted.
+const MAX_DIFFERENCES: usize = 8;
+
+/// What differs.
+#[derive(Debug, Default)]
+struct Differences {
+    first: Vec<String>,
+    count: usize,
+}
+
+impl Differences {
+    fn add(&mut self, in_words: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < MAX_DIFFERENCES {
+            self.first.push(in_words());
+        }
+    }
+
+    fn in_words(self) -> Option<String> {
+        let more = self.count - self.first.len();
+        let named = self.first.join("; ");
+        match (self.count, more) {
+            (0, _) => None,
+            (_, 0) => Some(named),
+            (_, more) => Some(format!("{named}; and {more} more differences")),
+        }
+    }
+}
+
+fn differing(ours: &[Method], theirs: &[MethodPrint], differences: &mut Differences) {
+    let before = differences.count;
+    let mut by_name: HashMap<&str, &MethodPrint> = HashMap::new();
+    for other in theirs {
+        by_name.entry(&other.name).or_insert(other);
+    }
     for method in ours {
-        match theirs.iter().find(|other| other.name == method.name) {
-            None => differences.push(format!("method `{}` is missing in the client", method.name)),
-            Some(other) if other.fingerprint != method.fingerprint() => differences.push(format!(
-                "method `{}` differs: the server has `{}`{}, the client `{}`",
-                method.name,
-                method.signature,
-                if method.signature == other.signature { " (other receiver or error)" } else { "" },
-                printable(&other.signature)
-            )),
+        match by_name.get(method.name) {
+            None => {
+                differences.add(|| format!("method `{}` is missing in the client", method.name));
+            }
+            Some(other) if other.fingerprint != method.fingerprint() => differences.add(|| {
+                format!(
+                    "method `{}` differs: the server has `{}`{}, the client `{}`",
+                    method.name,
+                    method.signature,
+                    if method.signature == other.signature {
+                        " (other receiver or error)"
+                    } else {
+                        ""
+                    },
+                    printable(&other.signature)
+                )
+            }),
             Some(_) => {}
         }
     }
-    for other in theirs {
-        if !ours.iter().any(|method| method.name == other.name) {
-            let name = printable(&other.name);
-            differences.push(format!("method `{name}` is missing in the server"));
-        }
+    let known: HashSet<&str> = ours.iter().map(|method| method.name).collect();
+    for other in theirs.iter().filter(|other| !known.contains(other.name.as_str())) {
+        differences.add(|| format!("method `{}` is missing in the server", printable(&other.name)));
     }
     // A method is known by its number on the wire, so the order counts too.
     let same_order = || ours.iter().zip(theirs).all(|(a, b)| a.name == b.name);
-    if differences.is_empty() && (ours.len() != theirs.len() || !same_order()) {
-        differences.push("the methods stand in another order".to_owned());
+    if differences.count == before && (ours.len() != theirs.len() || !same_order()) {
+        differences.add(|| "the methods stand in another order".to_owned());
     }
-    differences
 }
 
 /// A peer's text goes into logs: bounded, and on one line.
@@ -122,6 +163,17 @@ mod tests {
              method `c` is missing in the client; method `d` is missing in the server: \
              build server and client from the same version of the worker"
         );
+    }
+
+    #[test]
+    fn of_many_differences_the_first_are_named_and_the_others_counted() {
+        let ours = contract(vec![method("a", "()")]);
+        let mut theirs = hello(&ours);
+        let none = MethodPrint { name: String::new(), signature: String::new(), fingerprint: 0 };
+        theirs.methods.extend(vec![none; 4_000]);
+        let error = compare(&ours, &theirs).unwrap_err();
+        assert!(error.contains("; and 3992 more differences: build"), "{error}");
+        assert!(error.len() < 1_000, "{error}");
     }
 
     #[test]

@@ -7,3 +7,4 @@ pub(crate) mod budget;
 pub(crate) mod deadlines;
 pub(crate) mod gather;
 pub(crate) mod handshake;
+mod runs;

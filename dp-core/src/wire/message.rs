@@ -11,6 +11,7 @@ use super::frame::{frame, frame_with, split_kind};
 use super::logs::{ForwardLogs, Logs};
 use super::reply::{Reply, decode_replies};
 use super::trace::Trace;
+use crate::bound;
 use crate::codec::{self, Decoder, Encoded};
 use crate::error::{CallError, Decoded};
 use crate::record::Recorded;
@@ -60,17 +61,23 @@ pub(crate) enum WireError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     /// The worker's type.
+    #[serde(deserialize_with = "bound::name")]
     pub(crate) worker: String,
     /// The version of the crate that the worker is in, for people.
+    #[serde(deserialize_with = "bound::name")]
     pub(crate) version: String,
+    #[serde(deserialize_with = "bound::methods")]
     pub(crate) methods: Vec<MethodPrint>,
+    #[serde(deserialize_with = "bound::methods")]
     pub(crate) server_methods: Vec<MethodPrint>,
     /// The client's id.
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) client: String,
     /// A number that this process has drawn: the same client again, or another of its id.
     pub(crate) incarnation: u64,
     /// What the ids of its workers start with; each is followed by its number, from 1. Empty where
     /// the one worker has the client's own id.
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) prefix: String,
     /// How many workers it hosts.
     pub(crate) workers: u32,
@@ -81,8 +88,10 @@ pub(crate) struct Hello {
 /// A method as the two programs compare it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MethodPrint {
+    #[serde(deserialize_with = "bound::name")]
     pub(crate) name: String,
     /// The signature as written, for the error.
+    #[serde(deserialize_with = "bound::signature")]
     pub(crate) signature: String,
     pub(crate) fingerprint: u64,
 }
@@ -93,6 +102,7 @@ pub(crate) struct Welcome {
     /// The longest frame that the server takes, in bytes.
     pub(crate) max_message: u64,
     /// The address from which the client is connected, as the server sees it.
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) address: String,
     /// The roster positions of the client's workers.
     pub(crate) positions: Vec<u32>,
@@ -105,6 +115,7 @@ pub(crate) struct Welcome {
 /// The server's answer to a client that it turns away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refused {
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) reason: String,
     /// Where another client stands in the way: how long ago, in microseconds, it was last heard of.
     /// It may have vanished, and be gone soon.
@@ -141,16 +152,20 @@ pub(crate) struct Cancel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Failed {
+        #[serde(deserialize_with = "bound::message")]
         message: String,
+        #[serde(deserialize_with = "bound::causes")]
         chain: Vec<String>,
     },
     Panicked {
+        #[serde(deserialize_with = "bound::message")]
         message: String,
     },
     TimedOut,
     Cancelled,
     /// Not started, for want of room in the worker's queue, or because it has no such method.
     NotStarted {
+        #[serde(deserialize_with = "bound::message")]
         reason: String,
     },
     /// The encoded value is longer than the caller's side takes.
@@ -160,11 +175,27 @@ pub(crate) enum Failure {
     },
     /// The arguments could not be decoded.
     Arguments {
+        #[serde(deserialize_with = "bound::message")]
         message: String,
     },
 }
 
 impl Failure {
+    /// The failure as it is sent: what is long in it is cut.
+    pub(crate) fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::Failed { message, chain } => {
+                bound::cut(message, bound::MAX_MESSAGE);
+                bound::cut_causes(chain);
+            }
+            Self::Panicked { message: text }
+            | Self::NotStarted { reason: text }
+            | Self::Arguments { message: text } => bound::cut(text, bound::MAX_MESSAGE),
+            Self::TimedOut | Self::Cancelled | Self::TooLarge { .. } => {}
+        }
+        self
+    }
+
     /// What the caller is told; `after` is the time that it gave, `too_large` the setting of its
     /// own side that bounds answers.
     pub(crate) fn into_error(self, after: Duration, too_large: &'static str) -> CallError {
@@ -273,10 +304,13 @@ pub(crate) enum Verdict {
 /// A worker that has not come to a barrier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MissingWorker {
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) worker: String,
     /// The method that it is in, or was in.
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) method: String,
     /// What is known of it.
+    #[serde(deserialize_with = "bound::reason")]
     pub(crate) state: String,
 }
 

@@ -1,5 +1,6 @@
 //! What waits to be written to one connection.
 
+mod frames;
 mod sink;
 
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::sync::lock;
 use crate::wire::Reply;
+use frames::FrameQueue;
 use sink::Sink;
 pub(super) use sink::Turn;
 
@@ -110,7 +112,7 @@ impl Waiting {
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Waiting>,
+    frames: FrameQueue,
     replies: Vec<Reply>,
     reply_bytes: usize,
     /// Bytes of frames that were ever pushed.
@@ -186,16 +188,16 @@ impl Outbox {
         let mut withdrawn = Vec::new();
         let mut bytes = 0;
         let mut queue = lock(&self.queue);
-        queue.frames.retain(|frame| match frame.call {
-            Some((of, targets)) if of == call && targets.are_among(slots) => {
+        queue.frames.take_back(call, |frame, targets| {
+            let taken = targets.are_among(slots);
+            if taken {
                 bytes += frame.len();
                 match targets {
                     CallTargets::One(slot) => withdrawn.push(slot),
                     CallTargets::All(_) => withdrawn.extend(slots),
                 }
-                false
             }
-            _ => true,
+            taken
         });
         drop(queue);
         // As good as written to everybody who counts bytes.
@@ -215,9 +217,11 @@ impl Outbox {
         if queue.closed || queue.finished {
             return false;
         }
-        let before = queue.frames.len();
-        queue.frames.extend(frames);
-        let bytes: usize = queue.frames.range(before..).map(Waiting::len).sum();
+        let mut bytes = 0;
+        for frame in frames {
+            bytes += frame.len();
+            queue.frames.push(frame);
+        }
         self.unwritten.fetch_add(bytes, Ordering::Relaxed);
         queue.pushed += bytes as u64;
         if answer {
@@ -266,7 +270,7 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.closed = true;
-        queue.frames = VecDeque::new();
+        queue.frames = FrameQueue::default();
         queue.replies = Vec::new();
         drop(queue);
         self.wake.notify_one();
@@ -285,7 +289,7 @@ impl Outbox {
         }
         let mut bytes = 0;
         while bytes < TAKEN_AT_ONCE
-            && let Some(frame) = queue.frames.pop_front()
+            && let Some(frame) = queue.frames.pop()
         {
             bytes += frame.len();
             // A part of which there is nothing could never be written.
@@ -371,6 +375,29 @@ mod tests {
         let (taken, parts) = take(&outbox);
         assert_eq!((taken, &parts.concat()[..]), (Taken::Some, &b"positionsheadarguments"[..]));
         assert_eq!(outbox.withdraw(2, &[0, 1, 2]), Vec::<u32>::new(), "it has been taken");
+    }
+
+    #[test]
+    fn calls_are_taken_back_one_by_one_without_a_pass_over_all_that_wait() {
+        const CALLS: u64 = 20_000;
+        let orders: [fn(u64) -> u64; 3] = [|at| at, |at| CALLS - 1 - at, |at| (at * 7_919) % CALLS];
+        for order in orders {
+            let outbox = Outbox::new(1 << 20);
+            let frame = || CallFrame {
+                targets: Some(CallTargets::One(0)),
+                parts: [Bytes::from_static(b"head"), Bytes::new()],
+            };
+            (0..CALLS).for_each(|call| assert!(outbox.push_call(None, call, [frame()])));
+            for at in 0..CALLS - 1 {
+                assert_eq!(outbox.withdraw(order(at), &[0]), [0]);
+                assert_eq!(outbox.withdraw(order(at), &[0]), Vec::<u32>::new());
+            }
+            assert_eq!(outbox.unwritten(), 4);
+            let steps = lock(&outbox.queue).frames.steps;
+            assert!(steps < 8 * CALLS, "{steps} steps");
+            assert_eq!(take(&outbox).1.len(), 1);
+            assert_eq!(take(&outbox), (Taken::None, Vec::new()));
+        }
     }
 
     #[test]
