@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use dp_core::engine::text::PeerText;
 #[cfg(feature = "nats")]
 use dp_core::net::Carried;
 use dp_core::net::Socket;
@@ -103,7 +104,7 @@ pub(crate) async fn connect(
             Err(error) => match lasting(server, &error) {
                 Some(reason) => {
                     let server = server.address().to_string();
-                    return Err(ClientError::Untrusted { server, reason });
+                    return Err(ClientError::Untrusted { server, reason: reason.into() });
                 }
                 None => attempts.failed(error).await?,
             },
@@ -224,7 +225,8 @@ impl Attempts {
     /// [`ClientError::NotReached`] when there is no time for another one.
     pub(crate) async fn failed(&mut self, error: io::Error) -> Result<(), ClientError> {
         if self.reminders.due(self.begun.elapsed()) {
-            tracing::info!("cannot reach the server at {}: {error}; still trying", self.server);
+            let met = PeerText::new(error.to_string());
+            tracing::info!("cannot reach the server at {}: {met}; still trying", self.server);
         }
         let Some(pause) = self.pauses.next() else { pending().await };
         let remaining = self.remaining();

@@ -96,6 +96,7 @@ mod record;
 mod server_call;
 mod sync;
 mod system;
+mod text;
 mod trace;
 mod wire;
 mod worker;

@@ -12,6 +12,7 @@ use crate::codec;
 use crate::error::{CallError, Decoded};
 use crate::fold::fold_ids;
 use crate::id::{WorkerId, WorkerInfo};
+use crate::text::escaped;
 
 /// What became of a call on one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +235,11 @@ pub(crate) fn fold<'a>(
     order.into_iter().map(|(ids, text)| (fold_ids(ids), text)).collect()
 }
 
+/// A value on one line: how it shows itself is up to its type, and may be a peer's words.
+fn shown(value: impl fmt::Debug) -> String {
+    escaped(&format!("→ {value:?}")).into_owned()
+}
+
 fn write_folded<'a>(
     f: &mut fmt::Formatter<'_>,
     entries: impl Iterator<Item = (&'a WorkerId, String)>,
@@ -249,7 +255,7 @@ fn write_folded<'a>(
 impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |outcome: &Outcome<T>| match &outcome.result {
-            Ok(value) => format!("→ {value:?}"),
+            Ok(value) => shown(value),
             Err(error) => error.to_string(),
         };
         write_folded(f, self.iter().map(|outcome| (outcome.worker.id(), text(outcome))), "\n")
@@ -258,7 +264,7 @@ impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
 
 impl<T: fmt::Debug> fmt::Display for Replies<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.iter().map(|(worker, value)| (worker.id(), format!("→ {value:?}")));
+        let entries = self.iter().map(|(worker, value)| (worker.id(), shown(value)));
         write_folded(f, entries, "\n")
     }
 }

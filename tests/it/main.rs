@@ -1,6 +1,7 @@
 //! The tests of the whole system, with real processes: one program, since each links everything.
 
 mod console;
+mod hostile;
 mod launch;
 #[cfg(unix)]
 mod launched;

@@ -1,6 +1,7 @@
 //! What the server asks of a client before it takes it in.
 
 use crate::id::{InvalidId, WorkerId};
+use crate::text::PeerText;
 use crate::wire::{Hello, MethodPrint};
 use crate::worker::{Contract, Method};
 
@@ -63,9 +64,9 @@ fn differing(ours: &[Method], theirs: &[MethodPrint]) -> Vec<String> {
     differences
 }
 
-/// A peer's text goes into logs: bounded, and on one line.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect::<String>().replace("\\'", "'")
+/// A name or a signature that a peer says it has.
+pub(crate) fn printable(text: &str) -> PeerText {
+    PeerText::within(text, 200)
 }
 
 /// The ids of the workers of a client.
