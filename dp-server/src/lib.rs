@@ -62,11 +62,13 @@ mod fold;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod json_text;
 mod launch;
 mod listen;
 mod logs;
 #[cfg(feature = "page")]
 mod page;
+mod private;
 mod report;
 mod run;
 mod runs;

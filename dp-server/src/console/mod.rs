@@ -135,6 +135,7 @@
 
 mod announce;
 mod call;
+mod help;
 mod input;
 mod kick;
 mod output;
@@ -147,6 +148,7 @@ mod signal;
 mod stdin;
 mod table;
 mod watch;
+mod width;
 mod workers;
 
 #[cfg(any(test, fuzzing))]
@@ -162,6 +164,7 @@ pub(crate) use self::parse::{command_names, ends_the_console, without_arguments}
 pub(crate) use self::signal::{Signal, SignalSender, Signals};
 pub use self::stdin::stdin;
 pub(crate) use self::table::{PERCENTILES, span, three_digits};
+pub(crate) use self::width::{cut, width};
 
 use self::announce::Announcer;
 use self::input::{Input, Lines};
@@ -169,7 +172,7 @@ use self::output::Line;
 use self::parse::{COMMANDS, Command};
 use crate::chain;
 use crate::server::Server;
-use crate::terminal::{Screen, colors_wanted};
+use crate::terminal::{self, Screen, colors_wanted};
 
 /// Why a console ended other than by `/quit` or the end of its input.
 #[derive(Debug, Error)]
@@ -310,6 +313,12 @@ where
     }
 
     async fn help(&mut self) -> Result<(), ConsoleError> {
+        if self.screen.is_some() {
+            for line in help::lines(terminal::columns()) {
+                self.announcer.printer.line(line).await?;
+            }
+            return Ok(());
+        }
         for command in COMMANDS {
             self.print(Line::Command(command)).await?;
         }

@@ -1,11 +1,11 @@
 //! What the console says, as text or as JSON.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
+use dp_core::engine::text::escaped;
 use dp_core::{Method, Metric, Outcome, ResultLine, WorkerId};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use super::signal::Signals;
 use super::table::table;
 use crate::export::metric_value;
 use crate::fold::fold;
+use crate::json_text::json_text;
 use crate::time::sleep;
 
 /// How long output may be stuck before a signal is worth more than it.
@@ -105,9 +106,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
                 None => self.write(line.to_string()).await,
             },
             // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
-            OutputFormat::Json => {
-                self.write(serde_json::to_string(&line).unwrap_or_default()).await
-            }
+            OutputFormat::Json => self.write(json_text(&line)).await,
         }
     }
 
@@ -125,7 +124,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
         match self.format {
             OutputFormat::Json => {
                 for metric in metrics {
-                    self.write(json!({ "metric": metric_value(metric) }).to_string()).await?;
+                    self.write(json_text(&json!({ "metric": metric_value(metric) }))).await?;
                 }
             }
             OutputFormat::Text if as_table => {
@@ -146,7 +145,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
         match self.format {
             OutputFormat::Json => {
                 for outcome in outcomes {
-                    self.write(outcome_object(outcome).to_string()).await?;
+                    self.write(json_text(&outcome_object(outcome))).await?;
                 }
             }
             OutputFormat::Text => {
@@ -159,7 +158,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
                 });
                 for (ids, text) in fold(entries) {
                     match text {
-                        Ok(value) => self.write(format!("{ids} → {}", one_line(&value))).await?,
+                        Ok(value) => self.write(format!("{ids} → {}", escaped(&value))).await?,
                         Err(error) => self.print(Line::Error(&format!("{ids} {error}"))).await?,
                     }
                 }
@@ -228,12 +227,12 @@ impl fmt::Display for Line<'_> {
             Self::RunStarted { .. } => f.write_str("run started from the page"),
             Self::RunEnded { ok: true, .. } => f.write_str("run from the page: ok"),
             Self::RunEnded { ok: false, .. } => f.write_str("run from the page: failed"),
-            Self::Error(message) => write!(f, "error: {}", one_line(message)),
+            Self::Error(message) => write!(f, "error: {}", escaped(message)),
             Self::Frequency(hz) => hz.fmt(f),
-            Self::Saved(file) => write!(f, "saved {}", one_line(file)),
+            Self::Saved(file) => write!(f, "saved {}", escaped(file)),
             Self::Worker(status) => {
-                let (info, version) = (&status.info, one_line(&status.version));
-                write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
+                let (info, version) = (&status.info, escaped(&status.version));
+                write!(f, "{}\t{}\t{version}\t", info.id(), escaped(info.address()))?;
                 match &status.running {
                     None => f.write_str("idle"),
                     Some(running) => {
@@ -264,22 +263,6 @@ fn outcome_object(outcome: &Outcome<Value>) -> Value {
 /// What a method does, in one line.
 fn summary(method: &Method) -> String {
     method.docs.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// `text` without line ends and other control characters, which would spoil a line or a terminal.
-pub(super) fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut line = String::with_capacity(text.len() + 8);
-    for char in text.chars() {
-        if char.is_control() {
-            line.extend(char.escape_debug());
-        } else {
-            line.push(char);
-        }
-    }
-    Cow::Owned(line)
 }
 
 impl Serialize for Line<'_> {
@@ -399,9 +382,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_stays_on_one_line() {
+    async fn an_error_stays_on_escaped() {
         let line = printed(OutputFormat::Text, Line::Error("disk\nfull\u{1b}[31m")).await;
         assert_eq!(line, "error: disk\\nfull\\u{1b}[31m\n");
+        let hostile = "a\u{9b}2J\u{202e}\u{2066}\u{200b}\u{e0041}\u{2028}b";
+        let line = printed(OutputFormat::Text, Line::Error(hostile)).await;
+        assert_eq!(line, "error: a\\u{9b}2J\\u{202e}\\u{2066}\\u{200b}\\u{e0041}\\u{2028}b\n");
+        let line = printed(OutputFormat::Json, Line::Error(hostile)).await;
+        assert!(line.trim_end().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["error"], hostile);
         let line = printed(OutputFormat::Json, Line::Error("disk\nfull")).await;
         assert_eq!(line, "{\"error\":\"disk\\nfull\"}\n");
     }

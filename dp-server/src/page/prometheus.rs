@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use dp_core::engine::text::escaped;
 use dp_core::engine::{DURATION_BOUNDS, WorkerStatus};
 use dp_core::{DistributedWorker, Metric};
 use hyper::Response;
@@ -145,7 +146,8 @@ fn recorded(out: &mut MetricsEncoder<&mut Vec<u8>>, measured: &[Metric]) -> io::
         }
         let bounds = DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
         let sum = metric.mean().as_secs_f64() * metric.count() as f64;
-        vec = vec.histogram(&[("metric", metric.name())], bounds.zip(counts), sum)?;
+        let name = escaped(metric.name());
+        vec = vec.histogram(&[("metric", &name)], bounds.zip(counts), sum)?;
     }
     Ok(())
 }
