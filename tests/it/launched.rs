@@ -134,6 +134,30 @@ fn clients_of_a_killed_server_end_by_themselves() {
 }
 
 #[test]
+fn whatever_was_launched_ends_with_a_server_that_was_killed() {
+    // Clients that would look for it for long, below a launcher; and one that does not do what it is told.
+    let clients = format!("for n in 1 2; do '{CLIENT}' --id c$n & echo $!; done; wait");
+    let stubborn = "trap '' TERM; echo $$; while :; do sleep 1; done";
+    for (command, count) in [(clients.as_str(), 2), (stubborn, 1)] {
+        let args = ["--launch", command, "--bind", "127.0.0.1:0", "--workers", "2"];
+        let env = [("DP_RECONNECT_FOR", "600"), ("DP_CONNECT_FOR", "600")];
+        let mut server = Program::start(Path::new(SERVER), &args, &env);
+        if count == 2 {
+            server.lines_until("ready to run");
+        }
+        let name = if count == 2 { "for" } else { "trap" };
+        server.error_line(&format!("{name}: "));
+        let said = server.all_errors();
+        let numbers = said.lines().filter_map(|line| line.strip_prefix(&format!("{name}: ")));
+        let processes: Vec<u32> = numbers.filter_map(|word| word.parse().ok()).collect();
+        assert_eq!(processes.len(), count, "{said}");
+        assert!(processes.iter().all(|process| is_alive(*process)));
+        server.kill();
+        all_end(&processes);
+    }
+}
+
+#[test]
 fn whatever_a_command_has_started_ends_with_the_server_also_when_that_is_interrupted() {
     // Together, since each waits for those who might quit by themselves.
     let ways = [None, Some("INT"), Some("TERM"), Some("HUP")];

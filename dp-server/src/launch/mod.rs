@@ -2,6 +2,8 @@
 #![cfg_attr(not(unix), allow(dead_code, reason = "nothing can be launched there"))]
 
 #[cfg(unix)]
+mod guard;
+#[cfg(unix)]
 mod output;
 #[cfg(unix)]
 mod processes;

@@ -14,6 +14,7 @@ use rustix::process::{
     waitid,
 };
 
+use super::guard::Guard;
 use super::{Launch, NOT_FOR_CLIENTS, Part, Reached, failed, output, server_address};
 use crate::start::StartError;
 
@@ -34,6 +35,8 @@ static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 pub(crate) struct Launched {
     processes: Vec<Process>,
     ending: Arc<AtomicBool>,
+    /// Ends them where this process is killed.
+    guard: Option<Guard>,
 }
 
 #[derive(Debug)]
@@ -56,11 +59,17 @@ impl Launched {
         let server = server_address(reached.addresses).await;
         let id = std::env::var("DP_ID").ok().filter(|id| !id.is_empty());
         let ending = Arc::new(AtomicBool::new(false));
-        let mut launched = Self { processes: Vec::new(), ending: ending.clone() };
+        let guard = Guard::start().map_err(|source| failed(launch, source))?;
+        let mut launched =
+            Self { processes: Vec::new(), ending: ending.clone(), guard: Some(guard) };
         for part in launch.parts(worker, id.as_deref()) {
             let environment = launch.environment(&part, &server, &reached);
             let process = Process::start(&launch.command, part, environment, &ending);
-            launched.processes.push(process.map_err(|source| failed(launch, source))?);
+            let process = process.map_err(|source| failed(launch, source))?;
+            let watched =
+                launched.guard.as_mut().map_or(Ok(()), |guard| guard.watch(process.group));
+            launched.processes.push(process);
+            watched.map_err(|source| failed(launch, source))?;
         }
         let (count, command) = (launch.clients, &launch.command);
         tracing::info!("launched {count} of `{command}`, which find this server at {server}");
@@ -97,6 +106,9 @@ impl Launched {
         }
         within(LAST_WORDS, || processes.iter().all(|process| !process.speaks()));
         forget(&processes);
+        if let Some(guard) = self.guard.take() {
+            guard.over();
+        }
     }
 }
 
@@ -193,7 +205,7 @@ impl Process {
     }
 }
 
-fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name("dp-launched".to_owned()).spawn(work).map(drop)
 }
 
