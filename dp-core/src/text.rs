@@ -177,8 +177,7 @@ fn escape_char(out: &mut impl fmt::Write, c: char) -> fmt::Result {
         '\t' => out.write_str("\\t"),
         '\n' => out.write_str("\\n"),
         '\r' => out.write_str("\\r"),
-        // As a whole, so that a bound does not cut it in two.
-        c => out.write_str(&format!("\\u{{{:x}}}", u32::from(c))),
+        c => write!(out, "\\u{{{:x}}}", u32::from(c)),
     }
 }
 
