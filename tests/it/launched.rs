@@ -147,7 +147,7 @@ fn whatever_was_launched_ends_with_a_server_that_was_killed() {
         let env = [("DP_RECONNECT_FOR", "600"), ("DP_CONNECT_FOR", "600")];
         let mut server = Program::start(Path::new(SERVER), &args, &env);
         let processes: Vec<u32> =
-            (1..=count).map(|n| said_behind(&mut server, &format!("is {n} "))).collect();
+            (1..=count).map(|n| said_behind(&mut server, &format!(": is {n} "))).collect();
         if count == 2 {
             server.lines_until("ready to run");
         }
