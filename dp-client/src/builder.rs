@@ -197,7 +197,7 @@ impl<W: DistributedWorker, C> ClientBuilder<W, C> {
     }
 
     /// The client's name, which no other client of the server may have: 1 to 255 bytes without white
-    /// space, control characters, `,`, `[` and `]`. Default: the name in its
+    /// space, control or format characters, `,`, `[` and `]`. Default: the name in its
     /// [certificate](Self::tls_identity), else host name and process id, `lab1-4711`. A process id below
     /// 1000 is what processes in other containers have, too: then six random characters follow,
     /// `lab1-1-x7k2pq`.

@@ -81,7 +81,7 @@ pub struct ClientArgs {
     /// Where the process id is below 1000, as in a container, the default has random characters behind it.
     /// With --tls-cert it is the name in the certificate. Where a launcher has started several clients
     /// (mpirun, srun, a Slurm array, an indexed job; or DP_RANK is set), the rank is added to it, ID-3,
-    /// and the default is the worker's name with the rank. It has 1 to 255 bytes, and neither white space, control characters, `,`, `[` nor `]`.
+    /// and the default is the worker's name with the rank. It has 1 to 255 bytes, and neither white space, control or format characters, `,`, `[` nor `]`.
     #[arg(long, env = "DP_ID", value_name = "ID", value_parser = args::text())]
     pub id: Option<String>,
 

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dp_core::engine::text::{PeerText, is_plain};
 use dp_core::engine::{self, Host, HostError, OutOfRange};
 #[cfg(unix)]
 use dp_core::net::TrustedUsers;
@@ -226,7 +227,7 @@ impl<W: DistributedWorker> Client<W> {
                         }
                         _ => "",
                     };
-                    let reason = format!("{reason}{remedy}");
+                    let reason = format!("{reason}{remedy}").into();
                     return Err(ClientError::Protocol { server, reason });
                 }
             }
@@ -304,7 +305,7 @@ fn id_of(host: &str, process: u32, random: u64) -> String {
     const LONGEST: usize = 200;
     const TELLING: u32 = 1000;
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let allowed = |c: char| !(c.is_whitespace() || c.is_control() || ",[]/".contains(c));
+    let allowed = |c: char| !(c.is_whitespace() || !is_plain(c) || ",[]/".contains(c));
     let mut name = String::new();
     for char in host.chars() {
         if name.len() + char.len_utf8() > LONGEST {
@@ -376,7 +377,7 @@ pub enum ClientError {
         /// The address, as it was given.
         server: String,
         /// Why.
-        reason: String,
+        reason: PeerText,
     },
     /// The connection ended, and the server had not said quit.
     #[error("the server at {server} is lost: {reason}")]
@@ -384,7 +385,7 @@ pub enum ClientError {
         /// The address, as it was given.
         server: String,
         /// How it ended.
-        reason: String,
+        reason: PeerText,
     },
     /// One side does not trust the other, or lacks what it takes to prove itself: a token, or a
     /// certificate.
@@ -393,7 +394,7 @@ pub enum ClientError {
         /// The address, as it was given.
         server: String,
         /// What was wrong, and the remedy.
-        reason: String,
+        reason: PeerText,
     },
     /// What is to carry the connection is no NATS server's address.
     #[cfg(feature = "nats")]
@@ -416,7 +417,7 @@ pub enum ClientError {
         /// The address, as it was given.
         server: String,
         /// What it was instead.
-        reason: String,
+        reason: PeerText,
     },
 }
 
@@ -429,6 +430,7 @@ mod tests {
         assert_eq!(id_of("lab1", 4711, 0), "lab1-4711");
         assert_eq!(id_of("", 4711, 0), "client-4711");
         assert_eq!(id_of("my [old] host,1/2", 4711, 0), "my--old--host-1-2-4711");
+        assert_eq!(id_of("a\u{202e}b\u{200b}", 4711, 0), "a-b--4711");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use dp_core::engine::text::PeerText;
 #[cfg(feature = "nats")]
 use dp_core::net::Carried;
 use dp_core::net::Socket;
@@ -104,7 +105,7 @@ pub(crate) async fn connect(
             Err(error) => match lasting(server, &error) {
                 Some(reason) => {
                     let server = server.address().to_string();
-                    return Err(ClientError::Untrusted { server, reason });
+                    return Err(ClientError::Untrusted { server, reason: reason.into() });
                 }
                 None => attempts.failed(error).await?,
             },
@@ -226,7 +227,8 @@ impl Attempts {
     pub(crate) async fn failed(&mut self, error: io::Error) -> Result<(), ClientError> {
         let error = files::explained(error);
         if self.reminders.due(self.begun.elapsed()) {
-            tracing::info!("cannot reach the server at {}: {error}; still trying", self.server);
+            let met = PeerText::new(error.to_string());
+            tracing::info!("cannot reach the server at {}: {met}; still trying", self.server);
         }
         let Some(pause) = self.pauses.next() else { pending().await };
         let remaining = self.remaining();

@@ -54,6 +54,7 @@ pub use cli::{ClientArgs, main};
 pub use client::{Client, ClientError};
 #[cfg(feature = "otel")]
 pub use dp_core::engine::otel::{Telemetry, TelemetryError};
+pub use dp_core::engine::text::PeerText;
 pub use dp_core::net::address::AddressError;
 pub use dp_core::net::{SecretError, Token};
 #[cfg(feature = "nats")]

@@ -12,6 +12,7 @@ use crate::fold::fold_ids;
 use crate::host::uplink::{Answer, WorkerLink};
 use crate::id::WorkerId;
 use crate::scope::{Closed, Way};
+use crate::text::{PeerText, escaped};
 use crate::wire::{Arrive, MissingWorker, Verdict};
 
 /// A barrier that a worker is about to come to; awaited, it waits there.
@@ -87,11 +88,13 @@ pub(crate) const MAX_TOKEN: usize = 1_024;
 /// `barrier `ready`: missing w[3,7] in run: lost: connection reset; w9 in run: …`
 fn describe(missing: &[Missing]) -> String {
     let Some(first) = missing.first() else { return "a barrier of a call that is over".into() };
-    let entries = missing.iter().map(|m| (&m.worker, format!("in {}: {}", m.method, m.state)));
+    let entries = missing
+        .iter()
+        .map(|m| (&m.worker, escaped(&format!("in {}: {}", m.method, m.state)).into_owned()));
     let folded = crate::outcome::fold(entries);
     let texts: Vec<String> =
         folded.into_iter().map(|(ids, text)| format!("{ids} {text}")).collect();
-    format!("barrier `{}`: missing {}", first.token, texts.join("; "))
+    format!("barrier `{}`: missing {}", escaped(&first.token), texts.join("; "))
 }
 
 impl Synchro {
@@ -155,6 +158,7 @@ impl Synchro {
 fn named(token: &str, missing: Vec<MissingWorker>) -> Vec<Missing> {
     let named = |MissingWorker { worker, method, state }: MissingWorker| {
         let (worker, token) = (WorkerId::new(worker).ok()?, token.to_owned());
+        let [method, state] = [method, state].map(|text| PeerText::new(text).into());
         Some(Missing { worker, token, method, state })
     };
     missing.into_iter().filter_map(named).collect()

@@ -34,6 +34,14 @@ pub mod trace {
     pub use crate::trace::{Parent, TraceContext, Traced, Tracer, install};
 }
 
+/// What others say, made fit to be shown.
+///
+/// Text of a peer reaches an error, a log or a terminal as a [`PeerText`](text::PeerText), or escaped by
+/// one of these functions.
+pub mod text {
+    pub use crate::text::{PeerText, escaped, escaped_but_tabs, is_plain};
+}
+
 /// Spans for OpenTelemetry: see [`Telemetry::from_env`](otel::Telemetry::from_env).
 #[cfg(feature = "otel")]
 pub mod otel {

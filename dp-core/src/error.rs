@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::{PeerText, display_within};
+
 /// Why a call gave no value.
 ///
 /// [`executed`](Self::executed) says whether the method may have run.
@@ -109,29 +111,43 @@ impl CallError {
     }
 }
 
+/// The longest text of an error, in bytes; the error itself has all of it.
+const LONGEST: usize = 16 << 10;
+
+/// One line, bounded and escaped: what failed is a peer's, and so are its words.
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed { message, chain } => {
+        f.write_str(&display_within(Raw(self), LONGEST))
+    }
+}
+
+/// The words of an error as they are.
+struct Raw<'a>(&'a CallError);
+
+impl fmt::Display for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use CallError as Error;
+        match self.0 {
+            Error::Failed { message, chain } => {
                 write!(f, "failed: {message}")?;
                 chain.iter().try_for_each(|source| write!(f, ": {source}"))
             }
-            Self::Panicked { message } => write!(f, "panicked: {message}"),
-            Self::TimedOut { after } => write!(f, "timed out after {after:?} (maybe executed)"),
-            Self::Cancelled => f.write_str("cancelled (maybe executed)"),
-            Self::Lost { reason } => write!(f, "lost: {reason} (maybe executed)"),
-            Self::NotSent { reason } => write!(f, "not sent: {reason} (not executed)"),
-            Self::TooLarge { size, limit, setting } => {
-                let what = match self.executed() {
+            Error::Panicked { message } => write!(f, "panicked: {message}"),
+            Error::TimedOut { after } => write!(f, "timed out after {after:?} (maybe executed)"),
+            Error::Cancelled => f.write_str("cancelled (maybe executed)"),
+            Error::Lost { reason } => write!(f, "lost: {reason} (maybe executed)"),
+            Error::NotSent { reason } => write!(f, "not sent: {reason} (not executed)"),
+            Error::TooLarge { size, limit, setting } => {
+                let what = match self.0.executed() {
                     Executed::Yes => "answer",
                     _ => "call",
                 };
                 write!(f, "{what} of {size} bytes exceeds the {limit} bytes of {setting}")
             }
-            Self::Decode { what: Decoded::Arguments, message } => {
+            Error::Decode { what: Decoded::Arguments, message } => {
                 write!(f, "arguments could not be decoded: {message} (not executed)")
             }
-            Self::Decode { what: Decoded::Answer, message } => {
+            Error::Decode { what: Decoded::Answer, message } => {
                 write!(f, "answer could not be decoded: {message}")
             }
         }
@@ -179,7 +195,8 @@ pub(crate) fn io_reason(error: &std::io::Error) -> String {
         ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => "connection closed".to_owned(),
         ErrorKind::UnexpectedEof => "connection closed in mid-message".to_owned(),
         ErrorKind::TimedOut => "connection timed out".to_owned(),
-        _ => error.to_string(),
+        // From TLS, or from what carries the connection: it may quote the other side.
+        _ => PeerText::new(error.to_string()).into(),
     }
 }
 
@@ -195,6 +212,15 @@ mod tests {
         let (message, chain) = texts(&Outer(std::io::Error::other("disk full")));
         let error = CallError::Failed { message, chain };
         assert_eq!(error.to_string(), "failed: can't read the configuration: disk full");
+    }
+
+    #[test]
+    fn what_a_peer_says_went_wrong_is_shown_bounded_on_one_line() {
+        let message = "disk\r\nfull\u{1b}[2J\u{202e}".to_owned();
+        let error = CallError::Failed { message, chain: vec!["why\n".to_owned()] };
+        assert_eq!(error.to_string(), "failed: disk\\r\\nfull\\u{1b}[2J\\u{202e}: why\\n");
+        let long = CallError::Panicked { message: "x".repeat(40 << 20) };
+        assert!(long.to_string().len() <= LONGEST);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::text::{PeerText, is_plain};
+
 /// The longest id, in bytes.
 const MAX_ID: usize = 255;
 
@@ -28,10 +30,10 @@ pub struct WorkerId(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "`{id}` is not a valid id: {reason} (an id has 1 to 255 bytes, and neither white space, \
-     control characters, `,`, `[` nor `]`)"
+     control or format characters, `,`, `[` nor `]`)"
 )]
 pub struct InvalidId {
-    id: String,
+    id: PeerText,
     reason: &'static str,
 }
 
@@ -40,22 +42,21 @@ impl WorkerId {
     ///
     /// # Errors
     /// [`InvalidId`] when it is empty, longer than 255 bytes, or has white space, a control
-    /// character, or one of `,`, `[` and `]`, which folded lists of ids (`w[1-40,42]`) need.
+    /// or format character (invisible ones, and those that turn the direction of text), or one of `,`, `[` and `]`, which folded lists of ids (`w[1-40,42]`) need.
     pub fn new(id: impl Into<String>) -> Result<Self, InvalidId> {
         let id = id.into();
         let reason = if id.is_empty() {
             "it is empty"
         } else if id.len() > MAX_ID {
             "it is longer than 255 bytes"
-        } else if id.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            "it has white space or a control character"
+        } else if id.chars().any(|c| c.is_whitespace() || !is_plain(c)) {
+            "it has white space, or a control or format character"
         } else if id.contains([',', '[', ']']) {
             "it has one of `,`, `[` and `]`"
         } else {
             return Ok(Self(id.into()));
         };
-        let shown = id.chars().take(40).flat_map(char::escape_debug).collect();
-        Err(InvalidId { id: shown, reason })
+        Err(InvalidId { id: PeerText::within(id, 80), reason })
     }
 
     /// `w1`, the first worker of those without a network.
@@ -248,7 +249,21 @@ mod tests {
 
     #[test]
     fn ids_that_could_not_be_folded_or_printed_are_refused() {
-        for bad in ["", "a b", "a\tb", "a,b", "a[1", "a]", "a\u{7f}", &"x".repeat(256)] {
+        for bad in [
+            "",
+            "a b",
+            "a\tb",
+            "a,b",
+            "a[1",
+            "a]",
+            "a\u{7f}",
+            "a\u{9b}",
+            "a\u{202e}",
+            "\u{200b}",
+            "\u{e0041}",
+            "a\u{2028}",
+            &"x".repeat(256),
+        ] {
             assert!(WorkerId::new(bad).is_err(), "{bad:?}");
         }
         assert!(WorkerId::new("höst-1.example/7").is_ok());

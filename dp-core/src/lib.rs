@@ -106,6 +106,7 @@ mod stored;
 mod supervise;
 mod sync;
 mod system;
+mod text;
 mod trace;
 mod turns;
 mod wire;

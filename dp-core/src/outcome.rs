@@ -15,6 +15,7 @@ use crate::codec;
 use crate::error::{CallError, Decoded, caught};
 use crate::fold::fold_ids;
 use crate::id::{WorkerId, WorkerInfo};
+use crate::text::escaped;
 
 /// What became of a call on one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,6 +251,11 @@ pub(crate) fn fold<'a>(
     order.into_iter().map(|(ids, text)| (fold_ids(ids), text)).collect()
 }
 
+/// A value on one line: how it shows itself is up to its type, and may be a peer's words.
+fn arrow<T: fmt::Debug>(value: &T) -> String {
+    format!("→ {}", escaped(&shown(value)))
+}
+
 fn write_folded<'a>(
     f: &mut fmt::Formatter<'_>,
     entries: impl Iterator<Item = (&'a WorkerId, String)>,
@@ -265,7 +271,7 @@ fn write_folded<'a>(
 impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |outcome: &Outcome<T>| match &outcome.result {
-            Ok(value) => format!("→ {}", shown(value)),
+            Ok(value) => arrow(value),
             Err(error) => error.to_string(),
         };
         write_folded(f, self.iter().map(|outcome| (outcome.worker.id(), text(outcome))), "\n")
@@ -274,8 +280,7 @@ impl<T: fmt::Debug> fmt::Display for Outcomes<T> {
 
 impl<T: fmt::Debug> fmt::Display for Replies<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries =
-            self.iter().map(|(worker, value)| (worker.id(), format!("→ {}", shown(value))));
+        let entries = self.iter().map(|(worker, value)| (worker.id(), arrow(value)));
         write_folded(f, entries, "\n")
     }
 }

@@ -17,12 +17,13 @@ use crate::id::WorkerId;
 use crate::limits::Limits;
 use crate::metrics::{Ages, Measured, MeasuredMetric};
 use crate::sync::lock;
+use crate::text::write_escaped;
 
 /// A line that a worker recorded.
 ///
 /// `Display` gives `ID<TAB>YYYYMMDD-HHMMSS<TAB>message`, in this machine's local time, and always
-/// one line: line ends and other control characters in the message are shown escaped, tabs as they
-/// are.
+/// one line: line ends, and other control and format characters in the message, are shown escaped, tabs
+/// as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PlainLine", into = "PlainLine")]
 #[non_exhaustive]
@@ -72,13 +73,7 @@ impl fmt::Display for ResultLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = self.time.to_zoned_datetime(TimeZone::system());
         write!(f, "{}\t{}\t", self.worker, time.strftime("%Y%m%d-%H%M%S"))?;
-        for c in self.message.chars() {
-            match c {
-                c if c.is_control() && c != '\t' => write!(f, "{}", c.escape_debug())?,
-                c => fmt::Write::write_char(f, c)?,
-            }
-        }
-        Ok(())
+        write_escaped(f, &self.message, true)
     }
 }
 

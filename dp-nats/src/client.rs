@@ -46,12 +46,14 @@ pub async fn connect(settings: &Settings) -> Result<(NatsStream, Connection), Na
     let answer = match asked {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-            let reason = "nobody has it there".to_owned();
+            let reason = "nobody has it there".into();
             return Err(NatsError::NoServer { job, engine, reason });
         }
-        Ok(Err(error)) => return Err(NatsError::NoServer { job, engine, reason: chain(&error) }),
+        Ok(Err(error)) => {
+            return Err(NatsError::NoServer { job, engine, reason: chain(&error).into() });
+        }
         Err(_) => {
-            let reason = format!("no answer within {ANSWER:?}");
+            let reason = format!("no answer within {ANSWER:?}").into();
             return Err(NatsError::NoServer { job, engine, reason });
         }
     };
@@ -60,7 +62,7 @@ pub async fn connect(settings: &Settings) -> Result<(NatsStream, Connection), Na
     };
     let unreachable = |error: &dyn std::error::Error| NatsError::Unreachable {
         engine: engine.clone(),
-        reason: chain(error),
+        reason: chain(error).into(),
     };
     // Before anything is sent, so that nothing is missed of what comes for that.
     let link = text(&answer.link);

@@ -169,7 +169,7 @@ impl Listener {
         let (client, connected) = settings.connect("server").await?;
         let unreachable = |error: &dyn std::error::Error| NatsError::Unreachable {
             engine: settings.engine(),
-            reason: chain(error),
+            reason: chain(error).into(),
         };
         let from = client.subscribe(settings.subject("from.*"));
         let from = from.await.map_err(|error| unreachable(&error))?;
@@ -237,11 +237,11 @@ async fn claim(
                 Ok(Ok(_)) => return Err(NatsError::JobTaken { job, engine }),
                 // We have subscribed ourselves.
                 Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                    let reason = format!("it does not let us subscribe to {subject}");
+                    let reason = format!("it does not let us subscribe to {subject}").into();
                     return Err(NatsError::Refused { engine, reason });
                 }
                 Ok(Err(error)) => {
-                    return Err(NatsError::Unreachable { engine, reason: chain(&error) });
+                    return Err(NatsError::Unreachable { engine, reason: chain(&error).into() });
                 }
                 // Whoever had it is gone, or does not answer.
                 Err(_) => return Ok(held),
@@ -249,7 +249,7 @@ async fn claim(
             message = joining.next() => message,
         };
         let Some(message) = message else {
-            let reason = "the connection was closed".to_owned();
+            let reason = "the connection was closed".into();
             return Err(NatsError::Unreachable { engine, reason });
         };
         match (Request::parse(&message.payload), &message.reply) {

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use dp_core::engine::text::PeerText;
+use dp_core::net::files;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -116,7 +118,7 @@ pub enum NatsError {
         /// Where it was looked for.
         engine: String,
         /// What was met.
-        reason: String,
+        reason: PeerText,
     },
     /// It does not let us in: to try again does not help.
     #[error(
@@ -127,7 +129,7 @@ pub enum NatsError {
         /// Where it is.
         engine: String,
         /// What it said.
-        reason: String,
+        reason: PeerText,
     },
     /// A file of ours cannot be used.
     #[error("cannot use {}: {reason}", path.display())]
@@ -145,7 +147,7 @@ pub enum NatsError {
         /// Where it was looked for.
         engine: String,
         /// What was met.
-        reason: String,
+        reason: PeerText,
     },
     /// Another server has the job.
     #[error(
@@ -317,14 +319,14 @@ impl Settings {
         let names = names.unwrap_or_else(|_| self.servers.clone());
         let client = options.connect(&names[..]).await.map_err(|error| {
             use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
-            let (engine, reason) = (engine.clone(), chain(&error));
+            let (engine, reason) = (engine.clone(), PeerText::new(chain(&error)));
             match error.kind() {
                 Authentication | AuthorizationViolation => NatsError::Refused { engine, reason },
                 _ => NatsError::Unreachable { engine, reason },
             }
         })?;
         if chunk(&client) < SHORTEST_CHUNK {
-            let reason = format!("its max_payload is below {SHORTEST_CHUNK} bytes");
+            let reason = format!("its max_payload is below {SHORTEST_CHUNK} bytes").into();
             return Err(NatsError::Refused { engine, reason });
         }
         Ok((client, connected))
@@ -386,7 +388,9 @@ fn name(server: &ServerAddr) -> String {
 }
 
 fn read(path: &Path) -> Result<String, NatsError> {
-    std::fs::read_to_string(path).map_err(|error| unusable(path, error))
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(path, error))?;
+    files::warn_if_others_can_read(path, "secret");
+    Ok(text)
 }
 
 fn unusable(path: &Path, error: io::Error) -> NatsError {
@@ -418,9 +422,16 @@ fn log(engine: &str, event: &Event) {
                 "messages from the NATS server at {engine} came faster than they are read"
             );
         }
-        Event::ServerError(error) => tracing::warn!("the NATS server at {engine} says: {error}"),
-        Event::ClientError(error) => tracing::debug!("the NATS server at {engine}: {error}"),
-        event => tracing::debug!("the NATS server at {engine}: {event}"),
+        Event::ServerError(error) => {
+            tracing::warn!(
+                "the NATS server at {engine} says: {}",
+                PeerText::new(error.to_string())
+            );
+        }
+        event => {
+            let event = PeerText::new(event.to_string());
+            tracing::debug!("the NATS server at {engine}: {event}");
+        }
     }
 }
 

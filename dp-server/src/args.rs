@@ -209,7 +209,8 @@ pub struct ServerArgs {
     /// Append every result to this file when it is gathered, as JSON lines
     ///
     /// A run is `ok` only once the disk has them. Where it is full they stay on the workers, and
-    /// `/results` stores them when there is room again.
+    /// `/results` stores them when there is room again. It has to be a regular file; a new one is
+    /// its owner's alone.
     #[arg(long, env = "DP_RESULTS", value_name = "FILE")]
     pub results: Option<PathBuf>,
 

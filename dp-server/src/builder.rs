@@ -247,7 +247,7 @@ impl<W: DistributedWorker, S> ServerBuilder<W, S> {
     /// as a JSON object with `worker`, `time` (RFC 3339) and `message`; default: none. A run is ok only
     /// once the disk has them. Where they cannot be written they stay on the workers, no run begins that
     /// would drop them, and gathering again stores them. Each line is stored once, also when the server
-    /// is started again.
+    /// is started again. It has to be a regular file; a new one is its owner's alone (mode 0600).
     ///
     /// What calls that are still under way record at the very moment at which a run begins belongs to
     /// no run, and is dropped.

@@ -62,6 +62,7 @@ mod fold;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod json_text;
 mod launch;
 mod listen;
 mod logs;
@@ -69,6 +70,7 @@ mod logs;
 mod options;
 #[cfg(feature = "page")]
 mod page;
+mod private;
 mod report;
 mod run;
 mod runs;

@@ -1,7 +1,7 @@
 //! The file that results are stored in: `--results FILE`.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,9 @@ use dp_core::engine::{StoredLines, WorkerRecord};
 use dp_core::{ResultLine, WorkerId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::json_text::json_text;
+use crate::private;
 
 /// A file of JSON lines that results are appended to, each once.
 ///
@@ -65,15 +68,26 @@ impl Store {
     /// Opens the file, or makes it.
     ///
     /// # Errors
-    /// When that fails, or another server has it open: one that fails to append cuts off what it has
+    /// When that fails, it is no regular file, or another server has it open: one that fails to append cuts off what it has
     /// written, which would be the other's.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        // Asked before it is opened: that waits for a reader where it is a pipe.
+        match std::fs::metadata(path) {
+            Ok(there) => regular(there.is_file())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut file = private::options().read(true).append(true).create(true).open(path)?;
+        regular(file.metadata()?.is_file())?;
         lock(&file)?;
         end_line(&mut file)?;
         let stored = read_back(&mut file)?;
+        Ok(Self::of(path, file, stored))
+    }
+
+    fn of(path: &Path, file: File, stored: StoredLines) -> Self {
         let state = Mutex::new(State { file, stored });
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), state })))
+        Self(Arc::new(Inner { path: path.to_owned(), state }))
     }
 
     /// Appends what has not been stored yet, and waits until the disk has it.
@@ -109,7 +123,7 @@ impl State {
                     record: format!("{:016x}", record.id).into(),
                     line: number,
                 };
-                serde_json::to_writer(&mut text, &line)?;
+                text.extend_from_slice(json_text(&line).as_bytes());
                 text.push(b'\n');
                 io::Result::Ok(())
             };
@@ -129,16 +143,19 @@ impl State {
 
     fn append(&mut self, text: &[u8]) -> io::Result<()> {
         let metadata = self.file.metadata()?;
-        let written = self.file.write_all(text).and_then(|()| {
-            // What is no file, a pipe say, cannot be synced.
-            if metadata.is_file() { self.file.sync_data() } else { Ok(()) }
-        });
+        let written = self.file.write_all(text).and_then(|()| self.file.sync_data());
         if written.is_err() && metadata.is_file() {
             // Else the next attempt would continue a line that was cut off.
             self.file.set_len(metadata.len())?;
         }
         written
     }
+}
+
+/// What is stored in a pipe or a device is not there afterwards.
+fn regular(is: bool) -> io::Result<()> {
+    let text = "it is not a regular file, so that nothing would be kept: name a file";
+    if is { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, text)) }
 }
 
 /// Keeps other servers away for as long as the file is open. Where the file system knows no locks,
@@ -210,6 +227,40 @@ mod tests {
         };
         let lines = messages.iter().enumerate().map(line).collect();
         (worker.clone(), WorkerRecord::new(record, lines, stored))
+    }
+
+    /// A store on a disk that has no room.
+    #[cfg(target_os = "linux")]
+    fn full() -> Store {
+        let path = Path::new("/dev/full");
+        Store::of(path, File::options().read(true).append(true).open(path).unwrap())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&*pipe, Path::new("/dev/null"), dir.path()] {
+            let error = Store::open(path).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_is_its_owners_alone_and_one_that_is_there_stays_as_it_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        std::fs::write(&old, "").unwrap();
+        std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o640)).unwrap();
+        for path in [&new, &old] {
+            Store::open(path).unwrap();
+        }
+        assert_eq!((mode(&new), mode(&old)), (0o600, 0o640));
     }
 
     fn messages(path: &Path) -> Vec<String> {
@@ -322,16 +373,17 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_full_disk_is_an_error_that_says_so() {
-        let store = Store::open(Path::new("/dev/full")).unwrap();
+        let store = full();
         for _ in 0..2 {
             let error = store.store(vec![record("a", &["1"], 0)]).await.unwrap_err().to_string();
             assert!(error.contains("/dev/full") && error.contains("No space left"), "{error}");
         }
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn nothing_is_written_where_there_is_nothing_new() {
-        let store = Store::open(Path::new("/dev/full")).unwrap();
+        let store = full();
         store.store(vec![record("a", &["1"], 1), record("b", &[], 0)]).await.unwrap();
     }
 }

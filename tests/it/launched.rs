@@ -37,7 +37,11 @@ fn all_end(processes: &[u32]) {
 
 /// The process that a command of this name says with `echo $$`.
 fn said(server: &mut Program, name: &str) -> u32 {
-    let line = server.error_line(&format!("{name}: "));
+    said_behind(server, &format!("{name}: "))
+}
+
+fn said_behind(server: &mut Program, text: &str) -> u32 {
+    let line = server.error_line(text);
     line.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{line}"))
 }
 
@@ -131,6 +135,26 @@ fn clients_of_a_killed_server_end_by_themselves() {
     server.error_line("still trying");
     server.kill();
     all_end(&[client]);
+}
+
+#[test]
+fn whatever_was_launched_ends_with_a_server_that_was_killed() {
+    // Clients that would look for it for long, below a launcher; and one that does not do what it is told.
+    let clients = format!("for n in 1 2; do '{CLIENT}' --id c$n & echo is $n $!; done; wait");
+    let stubborn = "trap '' TERM; echo is 1 $$; while :; do sleep 1; done";
+    for (command, count) in [(clients.as_str(), 2), (stubborn, 1)] {
+        let args = ["--launch", command, "--bind", "127.0.0.1:0", "--workers", "2"];
+        let env = [("DP_RECONNECT_FOR", "600"), ("DP_CONNECT_FOR", "600")];
+        let mut server = Program::start(Path::new(SERVER), &args, &env);
+        let processes: Vec<u32> =
+            (1..=count).map(|n| said_behind(&mut server, &format!(": is {n} "))).collect();
+        if count == 2 {
+            server.lines_until("ready to run");
+        }
+        assert!(processes.iter().all(|process| is_alive(*process)));
+        server.kill();
+        all_end(&processes);
+    }
 }
 
 #[test]

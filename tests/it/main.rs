@@ -2,6 +2,7 @@
 
 mod busy;
 mod console;
+mod hostile;
 mod launch;
 #[cfg(unix)]
 mod launched;

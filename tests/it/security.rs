@@ -50,6 +50,30 @@ fn client(files: &Files, server: &Server, options: &str) -> Program {
     Program::start(Path::new(CLIENT), &all, &[])
 }
 
+#[cfg(unix)]
+#[test]
+fn a_secret_that_others_can_read_is_warned_of_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let files = Files::new();
+    let open = |name: &str, mode: u32| {
+        let path = files.0.path().join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let options = format!("--token-file /token {TLS} --page 127.0.0.1:0");
+    for (mode, warned) in [(0o600, 0), (0o644, 1)] {
+        open("token", mode);
+        open("keys/server-key.pem", mode);
+        let mut server = server(&files, &options);
+        server.error_line("page at");
+        let said = server.all_errors();
+        for what in ["the token in", "the key in"] {
+            let what = format!("others than its owner can read {what}");
+            assert_eq!(said.matches(&what).count(), warned, "{said}");
+        }
+        server.quit();
+    }
+}
+
 const TLS: &str = "--tls-cert /keys/server.pem --tls-key /keys/server-key.pem";
 const C1: &str = "--tls-cert /keys/client-c1.pem --tls-key /keys/client-c1-key.pem";
 

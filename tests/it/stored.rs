@@ -24,6 +24,23 @@ fn stored(path: &Path) -> (BTreeMap<String, usize>, usize) {
     (counts, text.lines().count())
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_at_once_and_a_new_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let args = ["--bind", "127.0.0.1:0", "--results", pipe.to_str().unwrap()];
+    let mut server = dp_tests::Program::start(Path::new(SERVER), &args, &[]);
+    assert!(!server.wait().success());
+    server.error_line("not a regular file");
+    let path = dir.path().join("results.jsonl");
+    let server = Server::start(SERVER, 1, "greet", &["--results", path.to_str().unwrap()]);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    server.quit();
+}
+
 #[test]
 fn each_result_is_stored_once_also_by_a_server_that_takes_over() {
     let dir = tempfile::tempdir().unwrap();

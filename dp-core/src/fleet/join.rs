@@ -14,6 +14,7 @@ use crate::id::{WorkerId, WorkerInfo};
 use crate::link::{Activity, Outbox};
 use crate::proto::handshake::{compare, printable, worker_ids};
 use crate::sync::lock;
+use crate::text::PeerText;
 use crate::wire::{Hello, Welcome};
 
 /// Why a client is not taken in.
@@ -119,7 +120,7 @@ impl Core {
         // The peer says what it takes; the length field of a frame can't say more than this.
         let peer_max = usize::try_from(hello.max_message).unwrap_or(usize::MAX);
         let outbox = Outbox::new(peer_max.min(u32::MAX as usize));
-        let version = hello.version.chars().filter(|c| !c.is_control()).take(64).collect();
+        let version = PeerText::within(&hello.version, 64).into();
         let key = members.next_conn;
         let (address_here, activity) = (address.as_str().into(), activity.clone());
         let mut conn = Conn::new(key, hello, version, address_here, ids, outbox, activity);

@@ -10,6 +10,7 @@ use super::conn::Conn;
 use crate::WorkerId;
 use crate::logs;
 use crate::proto::budget::Budget;
+use crate::text::PeerText;
 use crate::wire::{ForwardLogs, Logs};
 
 /// Lines that a client's program has logged.
@@ -32,7 +33,7 @@ pub struct ForwardedLine {
     pub worker: WorkerId,
     /// How important it is.
     pub level: Level,
-    /// What it says, on one line of 4 KiB at the most, without control characters.
+    /// What it says, on one line of 4 KiB at the most, without control or format characters.
     pub text: String,
 }
 
@@ -95,22 +96,10 @@ impl Asked {
             }
             let id = line.worker.and_then(|slot| conn.workers.get(slot as usize).cloned());
             let Some(worker) = id.or_else(|| WorkerId::new(&*conn.client).ok()) else { continue };
-            let text = logs::cut(printable(&logs::cut(line.text)));
+            let text = PeerText::within(&line.text, logs::MAX_LINE).into();
             lines.push(ForwardedLine { worker, level: logs::level(line.level), text });
         }
         receive(ForwardedLogs { client: conn.client.to_string(), dropped, lines });
         true
     }
-}
-
-/// On one line, and harmless on a terminal.
-fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_debug()),
-            false => line.push(c),
-        }
-    }
-    line
 }

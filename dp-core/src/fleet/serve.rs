@@ -22,6 +22,7 @@ use crate::link::{
     write_frames,
 };
 use crate::sync::first;
+use crate::text::PeerText;
 use crate::wire::{
     ClientMessage, Hello, Preamble, PreambleError, Refused, ServerMessage, Trace, Welcome,
     WireError,
@@ -34,7 +35,7 @@ pub struct Departure {
     /// Its id.
     pub client: String,
     /// How its connection ended.
-    pub reason: String,
+    pub reason: PeerText,
     /// Whether it had been told to quit.
     pub asked: bool,
 }
@@ -47,13 +48,13 @@ pub enum ServeError {
     #[error("{reason}")]
     Protocol {
         /// What was wrong.
-        reason: String,
+        reason: PeerText,
     },
     /// The connection ended before the handshake was over.
     #[error("connection ended during the handshake: {reason}")]
     Ended {
         /// How.
-        reason: String,
+        reason: PeerText,
     },
     /// The handshake took too long.
     #[error("no handshake within {after:?} (handshake_timeout)")]
@@ -65,9 +66,9 @@ pub enum ServeError {
     #[error("client {client} was refused: {reason}")]
     Refused {
         /// Its id.
-        client: String,
+        client: PeerText,
         /// Why.
-        reason: String,
+        reason: PeerText,
     },
 }
 
@@ -205,7 +206,7 @@ impl<S: Transport> Admitted<S> {
             linger(&mut frames).await;
         }
         let asked = conn.quitting.load(Ordering::Acquire);
-        Departure { client: conn.client.to_string(), reason, asked }
+        Departure { client: conn.client.to_string(), reason: reason.into(), asked }
     }
 }
 
@@ -248,7 +249,7 @@ where
     match core.join(&hello, peer, &activity) {
         Ok((conn, welcome)) => Ok((conn, welcome, frames)),
         Err(Refusal { mut reason, silent }) => {
-            let client = hello.client.chars().take(255).flat_map(char::escape_debug).collect();
+            let client: String = hello.client.chars().take(255).collect();
             // It is not kept for as long as the client takes to go.
             drop(hello);
             bound::cut(&mut reason, MAX_REFUSAL);
@@ -256,7 +257,8 @@ where
             let _ = write.write_all(&refused.to_frame()).await;
             let _ = write.shutdown().await;
             linger(&mut frames).await;
-            Err(ServeError::Refused { client, reason })
+            let client = PeerText::within(client, 255);
+            Err(ServeError::Refused { client, reason: reason.into() })
         }
     }
 }
@@ -271,11 +273,11 @@ async fn read_hello<R: AsyncRead + Unpin>(frames: &mut Frames<R>) -> Result<Hell
     let frame = frames
         .next()
         .await?
-        .ok_or_else(|| ServeError::Ended { reason: "connection closed".to_owned() })?;
+        .ok_or_else(|| ServeError::Ended { reason: "connection closed".into() })?;
     match ClientMessage::parse(frame).map_err(LinkError::from)? {
         ClientMessage::Hello(hello) => Ok(hello),
         _ => Err(ServeError::Protocol {
-            reason: "peer broke the protocol: another message before the handshake".to_owned(),
+            reason: "peer broke the protocol: another message before the handshake".into(),
         }),
     }
 }
@@ -349,10 +351,10 @@ impl From<LinkError> for ServeError {
         match error {
             // From TLS: the other side does not take this one's certificate, say.
             LinkError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                Self::Protocol { reason: format!("TLS: {reason}") }
+                Self::Protocol { reason: format!("TLS: {reason}").into() }
             }
-            LinkError::Io(_) => Self::Ended { reason },
-            _ => Self::Protocol { reason },
+            LinkError::Io(_) => Self::Ended { reason: reason.into() },
+            _ => Self::Protocol { reason: reason.into() },
         }
     }
 }

@@ -117,7 +117,7 @@ fn contract() -> Contract {
 }
 
 fn one_line(text: &str) {
-    assert!(!text.is_empty() && !text.contains(char::is_control), "not one line: {text:?}");
+    assert!(!text.is_empty() && text.chars().all(crate::text::is_plain), "not one line: {text:?}");
 }
 
 fn unframed(frames: &[Bytes]) -> Bytes {

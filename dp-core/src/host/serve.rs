@@ -21,6 +21,7 @@ use crate::link::{
 use crate::logs::{LogQueue, WANTED};
 use crate::proto::handshake::prints;
 use crate::sync::first;
+use crate::text::PeerText;
 use crate::wire::{
     ClientMessage, ForwardLogs, Hello, Logs, Preamble, Refused, ServerMessage, Trace, Welcome,
 };
@@ -34,7 +35,7 @@ pub enum HostError {
     #[error("the server refused this client: {reason}")]
     Refused {
         /// Why.
-        reason: String,
+        reason: PeerText,
         /// Where another client of the same id stands in the way: for how long the server had not
         /// heard of it. It may have vanished, and be gone soon. Otherwise the server would refuse
         /// this client again.
@@ -44,7 +45,7 @@ pub enum HostError {
     #[error("{reason}")]
     Protocol {
         /// What was wrong.
-        reason: String,
+        reason: PeerText,
     },
     /// The server did not answer in time.
     #[error("no answer to the handshake within {after:?} (handshake_timeout)")]
@@ -56,13 +57,13 @@ pub enum HostError {
     #[error("connection ended during the handshake: {reason}")]
     Ended {
         /// How.
-        reason: String,
+        reason: PeerText,
     },
     /// The connection was lost after this client had joined.
     #[error("lost the server: {reason}")]
     Lost {
         /// How.
-        reason: String,
+        reason: PeerText,
     },
 }
 
@@ -90,6 +91,9 @@ const LAST_LOGS: Duration = Duration::from_secs(1);
 
 /// A server that asks for more heartbeats than this does not get them.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(1);
+
+/// The longest address that a server tells a client, in bytes; what is longer is cut.
+const MAX_ADDRESS: usize = 255;
 
 const MAX_MESSAGE: &str = "max_message of the client";
 
@@ -120,7 +124,7 @@ where
         timeout: Duration::from_micros(welcome.heartbeat_timeout).max(SHORTEST_HEARTBEAT * 2),
     };
     let beat = ClientMessage::heartbeat();
-    let address: Arc<str> = welcome.address.into();
+    let address: Arc<str> = PeerText::within(welcome.address, MAX_ADDRESS).as_str().into();
     for (slot, position) in host.slots.iter().zip(&welcome.positions) {
         let (client, index) = (host.client.clone(), *position as usize);
         slot.set_info(|info| {
@@ -142,11 +146,11 @@ where
     let reading = read_calls(host, &link, &mut frames, &logs);
     // However much there is to read, these have their turn, too.
     let writing = unconstrained(async {
-        let lost = |error| HostError::Lost { reason: crate::error::io_reason(&error) };
+        let lost = |error| HostError::Lost { reason: crate::error::io_reason(&error).into() };
         write_frames(write, &link, || ()).await.map_err(lost)
     });
     let beating = unconstrained(async {
-        Err(HostError::Lost { reason: keep_alive(&link, &activity, heartbeat, &beat).await })
+        Err(HostError::Lost { reason: keep_alive(&link, &activity, heartbeat, &beat).await.into() })
     });
     let watching = unconstrained(async {
         watch_deadlines(host, &link).await;
@@ -193,7 +197,7 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let ended =
-        |error: std::io::Error| HostError::Ended { reason: crate::error::io_reason(&error) };
+        |error: std::io::Error| HostError::Ended { reason: crate::error::io_reason(&error).into() };
     let hello = Hello {
         worker: host.contract.worker.clone(),
         version: host.contract.version.to_owned(),
@@ -215,14 +219,14 @@ where
     let frame = frames
         .next()
         .await?
-        .ok_or_else(|| HostError::Ended { reason: "connection closed".to_owned() })?;
+        .ok_or_else(|| HostError::Ended { reason: "connection closed".into() })?;
     match ServerMessage::parse(frame).map_err(LinkError::from)? {
         ServerMessage::Welcome(welcome) if welcome.positions.len() == host.slots.len() => {
             Ok((welcome, frames))
         }
         ServerMessage::Refused(refused) => Err(refused.into()),
         _ => Err(HostError::Protocol {
-            reason: "peer broke the protocol: no answer to the handshake".to_owned(),
+            reason: "peer broke the protocol: no answer to the handshake".into(),
         }),
     }
 }
@@ -241,10 +245,10 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
         if !frames.has_next() && !ready.is_empty() {
             host.start(link, std::mem::take(&mut ready));
         }
-        let lost = |error: LinkError| HostError::Lost { reason: error.to_string() };
+        let lost = |error: LinkError| HostError::Lost { reason: error.to_string().into() };
         let frame = frames.next().await.map_err(lost)?;
         let Some(frame) = frame else {
-            return Err(HostError::Lost { reason: "connection closed".to_owned() });
+            return Err(HostError::Lost { reason: "connection closed".into() });
         };
         match ServerMessage::parse(frame).map_err(|error| lost(error.into()))? {
             ServerMessage::Call(head, arguments) => {
@@ -275,7 +279,7 @@ async fn read_calls<W: DistributedWorker, R: AsyncRead + Unpin>(
             ServerMessage::Refused(refused) => return Err(refused.into()),
             ServerMessage::Welcome(_) => {
                 let reason = "peer broke the protocol: a second answer to the handshake";
-                return Err(HostError::Lost { reason: reason.to_owned() });
+                return Err(HostError::Lost { reason: reason.into() });
             }
         }
     }
@@ -344,7 +348,7 @@ async fn watch_deadlines<W: DistributedWorker>(host: &Arc<Shared<W>>, link: &Arc
 impl From<Refused> for HostError {
     fn from(refused: Refused) -> Self {
         let silent = refused.silent.map(Duration::from_micros);
-        Self::Refused { reason: refused.reason, silent }
+        Self::Refused { reason: refused.reason.into(), silent }
     }
 }
 
@@ -354,10 +358,10 @@ impl From<LinkError> for HostError {
         match error {
             // From TLS: the other side does not take this one's certificate, say.
             LinkError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                Self::Protocol { reason: format!("TLS: {reason}") }
+                Self::Protocol { reason: format!("TLS: {reason}").into() }
             }
-            LinkError::Io(_) => Self::Ended { reason },
-            _ => Self::Protocol { reason },
+            LinkError::Io(_) => Self::Ended { reason: reason.into() },
+            _ => Self::Protocol { reason: reason.into() },
         }
     }
 }

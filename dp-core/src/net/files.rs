@@ -1,6 +1,7 @@
-//! How many files this process may have open: each connection is one.
+//! How many files this process may have open: each connection is one. And who else can read a secret one.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::thread;
 
@@ -107,9 +108,53 @@ pub fn check_room(files: usize, threads: usize) -> io::Result<()> {
     outcome
 }
 
+/// Says so in the log, once for each file, where others than its owner can read the `what` in it.
+pub fn warn_if_others_can_read(path: &Path, what: &str) {
+    #[cfg(unix)]
+    {
+        use std::collections::HashSet;
+        use std::path::PathBuf;
+        use std::sync::Mutex;
+
+        use crate::sync::lock;
+
+        static SAID: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+        let others = others_can_read(path);
+        if others && lock(&SAID).get_or_insert_default().insert(path.to_owned()) {
+            tracing::warn!(
+                "others than its owner can read the {what} in {0}: `chmod 600 {0}` keeps it secret",
+                path.display()
+            );
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (path, what);
+}
+
+#[cfg(unix)]
+fn others_can_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    // A pipe, as of `--token-file <(..)`, or a device is no file that somebody finds.
+    std::fs::metadata(path).is_ok_and(|of| of.is_file() && of.permissions().mode() & 0o044 != 0)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_file_that_group_or_others_can_read_is_noticed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = std::env::temp_dir().join(format!("dp-secret-{}", std::process::id()));
+        std::fs::write(&path, "x").unwrap();
+        let noticed = [0o600, 0o400, 0o640, 0o604, 0o644].map(|mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            others_can_read(&path)
+        });
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(noticed, [false, false, true, true, true]);
+        assert!(!others_can_read(Path::new("/dev/null")));
+    }
 
     #[test]
     fn too_many_open_files_have_a_remedy() {

@@ -20,6 +20,7 @@ mod token;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::PeerText;
 use rustls::pki_types::pem;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -47,7 +48,7 @@ pub enum GateError {
     #[error("{reason}")]
     Untrusted {
         /// What was wrong, and the remedy.
-        reason: String,
+        reason: PeerText,
     },
 }
 

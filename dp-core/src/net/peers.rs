@@ -49,7 +49,7 @@ impl TrustedUsers {
             self.own,
             peer.uid()
         );
-        Err(GateError::Untrusted { reason })
+        Err(GateError::Untrusted { reason: reason.into() })
     }
 
     fn trusts(&self, user: u32) -> bool {

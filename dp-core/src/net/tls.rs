@@ -174,7 +174,10 @@ fn read_certs(path: &Path) -> Result<Vec<CertificateDer<'static>>, SecretError> 
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, SecretError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| SecretError::pem(path, "key", error))
+    let key =
+        PrivateKeyDer::from_pem_file(path).map_err(|error| SecretError::pem(path, "key", error))?;
+    super::files::warn_if_others_can_read(path, "key");
+    Ok(key)
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore, SecretError> {
@@ -202,14 +205,15 @@ fn unusable(path: &Path, reason: impl fmt::Display) -> SecretError {
 
 fn parse_name(host: &str) -> Result<ServerName<'static>, GateError> {
     ServerName::try_from(host.to_owned()).map_err(|_| GateError::Untrusted {
-        reason: format!("`{host}` is no name that a certificate could have: give --tls-name"),
+        reason: format!("`{host}` is no name that a certificate could have: give --tls-name")
+            .into(),
     })
 }
 
 /// The names that a certificate is for.
 fn names(cert: &CertificateDer<'_>) -> Result<Vec<String>, GateError> {
     let parsed = webpki::EndEntityCert::try_from(cert).map_err(|error| GateError::Untrusted {
-        reason: format!("the certificate cannot be read: {error:?}"),
+        reason: format!("the certificate cannot be read: {error:?}").into(),
     })?;
     Ok(parsed.valid_dns_names().map(str::to_owned).collect())
 }
@@ -247,5 +251,5 @@ pub(super) fn untrusted(error: &io::Error) -> GateError {
         _ => "",
     };
     let reason = inner.map_or_else(|| error.to_string(), ToString::to_string);
-    GateError::Untrusted { reason: format!("TLS: {reason}{remedy}") }
+    GateError::Untrusted { reason: format!("TLS: {reason}{remedy}").into() }
 }

@@ -9,7 +9,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{GateError, SecretError};
+use super::{GateError, SecretError, files};
 use crate::link::{LinkError, read_first};
 use crate::wire::{Preamble, TokenPreamble};
 
@@ -67,6 +67,7 @@ impl Token {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path)
             .map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+        files::warn_if_others_can_read(path, "token");
         Self::from_text(&text, &path.display().to_string())
     }
 
@@ -247,7 +248,7 @@ fn nonce() -> Result<[u8; NONCE], GateError> {
 async fn first(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; Preamble::LENGTH], GateError> {
     read_first(stream).await.map_err(|error| match error {
         LinkError::Io(source) => ended(source),
-        error => GateError::Untrusted { reason: error.to_string() },
+        error => GateError::Untrusted { reason: error.to_string().into() },
     })
 }
 
@@ -271,7 +272,7 @@ fn ended(source: io::Error) -> GateError {
 }
 
 fn untrusted(reason: String) -> Result<(), GateError> {
-    Err(GateError::Untrusted { reason })
+    Err(GateError::Untrusted { reason: reason.into() })
 }
 
 #[cfg(test)]

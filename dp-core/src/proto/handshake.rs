@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::id::{InvalidId, WorkerId};
+use crate::text::PeerText;
 use crate::wire::{Hello, MethodPrint};
 use crate::worker::{Contract, Method};
 
@@ -104,9 +105,9 @@ fn differing(ours: &[Method], theirs: &[MethodPrint], differences: &mut Differen
     }
 }
 
-/// A peer's text goes into logs: bounded, and on one line.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect::<String>().replace("\\'", "'")
+/// A name or a signature that a peer says it has.
+pub(crate) fn printable(text: &str) -> PeerText {
+    PeerText::within(text, 200)
 }
 
 /// The ids of the workers of a client.

@@ -10,8 +10,9 @@ use super::input::Input;
 use super::output::Line;
 use super::parse::{self, COMMANDS, Command, Quoted};
 use super::watch::{Asked, Step};
-use super::{Console, workers};
+use super::{Console, help, workers};
 use crate::chain;
+use crate::terminal;
 
 impl<W, I, O> Console<'_, W, I, O>
 where
@@ -82,6 +83,11 @@ where
             Command::Methods => {
                 for method in W::contract().methods {
                     self.print(Line::Method(&method));
+                }
+            }
+            Command::Help if self.screen.is_some() => {
+                for line in help::lines(terminal::columns()) {
+                    self.printer.line(&line);
                 }
             }
             Command::Help => {

@@ -97,7 +97,8 @@
 //! that begins with a blank or is no command, and no arguments of calls: those may be secrets.
 //!
 //! # Output as text
-//! Each is one line; columns are separated by a tab, and line ends within a message are escaped.
+//! Each is one line; columns are separated by a tab. Line ends within a message, and its control and format
+//! characters (bidirectional and invisible ones), are escaped.
 //!
 //! | line | when |
 //! | --- | --- |
@@ -151,7 +152,7 @@
 //! ```
 //!
 //! `{"ok":…}` stands for `ok` and `failed`; messages are not escaped twice: what a worker recorded is
-//! what a JSON parser returns; times are UTC; `running` is `null` for an idle worker, and `waiting`
+//! what a JSON parser returns, its control and format characters included; times are UTC; `running` is `null` for an idle worker, and `waiting`
 //! counts the calls that wait behind it. Durations are in seconds, those of a metric exact to three
 //! digits; its percentiles are those of all workers together, and its rate, in recorded durations per
 //! second, is the sum of theirs. Metrics follow the results of `/run` and `/results`. A call has an
@@ -168,6 +169,7 @@
 mod announce;
 mod at_once;
 mod call;
+mod help;
 mod input;
 mod kick;
 mod once;
@@ -182,6 +184,7 @@ mod signal;
 mod stdin;
 mod table;
 mod watch;
+mod width;
 mod workers;
 
 #[cfg(any(test, fuzzing))]
@@ -199,6 +202,7 @@ pub(crate) use self::run::Ran;
 pub(crate) use self::signal::{Signal, SignalSender, Signals};
 pub use self::stdin::stdin;
 pub(crate) use self::table::{PERCENTILES, span, three_digits};
+pub(crate) use self::width::{cut, width};
 
 use self::announce::Announcer;
 use self::input::{Input, Lines};

@@ -1,10 +1,10 @@
 //! What the console says, as text or as JSON.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
+use dp_core::engine::text::escaped;
 use dp_core::{Method, Outcome, ResultLine, WorkerId, fold_ids};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
@@ -92,16 +92,16 @@ impl fmt::Display for Line<'_> {
             Self::RunStarted { .. } => f.write_str("run started from the page"),
             Self::RunEnded { ok: true, .. } => f.write_str("run from the page: ok"),
             Self::RunEnded { ok: false, .. } => f.write_str("run from the page: failed"),
-            Self::Error(message) => write!(f, "error: {}", one_line(message)),
+            Self::Error(message) => write!(f, "error: {}", escaped(message)),
             Self::Frequency(hz) => hz.fmt(f),
-            Self::Saved(file) => write!(f, "saved {}", one_line(file)),
+            Self::Saved(file) => write!(f, "saved {}", escaped(file)),
             Self::StillIn { workers, method, since } => {
                 let (ids, since) = (fold_ids(*workers), span(*since));
                 write!(f, "still in {method} of a cancelled call: {ids}, for {since}")
             }
             Self::Worker(status) => {
-                let (info, version) = (&status.info, one_line(&status.version));
-                write!(f, "{}\t{}\t{version}\t", info.id(), info.address())?;
+                let (info, version) = (&status.info, escaped(&status.version));
+                write!(f, "{}\t{}\t{version}\t", info.id(), escaped(info.address()))?;
                 match (&status.running, &status.postponed) {
                     (None, None) => f.write_str("idle"),
                     (None, Some(method)) => write!(f, "waiting for its turn in {method}"),
@@ -133,22 +133,6 @@ pub(super) fn outcome_object(outcome: &Outcome<Value>) -> Value {
 /// What a method does, in one line.
 fn summary(method: &Method) -> String {
     method.docs.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// `text` without line ends and other control characters, which would spoil a line or a terminal.
-pub(super) fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut line = String::with_capacity(text.len() + 8);
-    for char in text.chars() {
-        if char.is_control() {
-            line.extend(char.escape_debug());
-        } else {
-            line.push(char);
-        }
-    }
-    Cow::Owned(line)
 }
 
 impl Serialize for Line<'_> {
@@ -277,9 +261,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_stays_on_one_line() {
+    async fn an_error_stays_on_escaped() {
         let line = printed(OutputFormat::Text, Line::Error("disk\nfull\u{1b}[31m")).await;
         assert_eq!(line, "error: disk\\nfull\\u{1b}[31m\n");
+        let hostile = "a\u{9b}2J\u{202e}\u{2066}\u{200b}\u{e0041}\u{2028}b";
+        let line = printed(OutputFormat::Text, Line::Error(hostile)).await;
+        assert_eq!(line, "error: a\\u{9b}2J\\u{202e}\\u{2066}\\u{200b}\\u{e0041}\\u{2028}b\n");
+        let line = printed(OutputFormat::Json, Line::Error(hostile)).await;
+        assert!(line.trim_end().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["error"], hostile);
         let line = printed(OutputFormat::Json, Line::Error("disk\nfull")).await;
         assert_eq!(line, "{\"error\":\"disk\\nfull\"}\n");
     }

@@ -2,15 +2,17 @@
 
 use std::io;
 
+use dp_core::engine::text::escaped;
 use dp_core::{Metric, Outcome};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::ConsoleError;
-use super::output::{Line, OutputFormat, one_line, outcome_object};
+use super::output::{Line, OutputFormat, outcome_object};
 use super::table::table;
 use crate::export::metric_value;
 use crate::fold::fold;
+use crate::json_text::json_text;
 
 /// More bytes than these do not wait to be written: who has more to say waits.
 const FULL: usize = 64 * 1024;
@@ -66,7 +68,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
             },
             // Maps with text for keys, and numbers that are all finite or `null`: it can't fail.
             OutputFormat::Json if self.answers.is_none() => {
-                self.line(&serde_json::to_string(&line).unwrap_or_default());
+                self.line(&json_text(&line));
             }
             OutputFormat::Json => self.object(serde_json::to_value(&line).unwrap_or_default()),
         }
@@ -83,7 +85,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
         if let (Some(command), Some(object)) = (&self.answers, object.as_object_mut()) {
             object.insert("answers".to_owned(), command.as_str().into());
         }
-        self.line(&object.to_string());
+        self.line(&json_text(&object));
     }
 
     /// Says metrics: as an object each, or, if that is wanted, as a table.
@@ -121,7 +123,7 @@ impl<O: AsyncWrite + Unpin> Printer<O> {
                 });
                 for (ids, text) in fold(entries) {
                     match text {
-                        Ok(value) => self.line(&format!("{ids} → {}", one_line(&value))),
+                        Ok(value) => self.line(&format!("{ids} → {}", escaped(&value))),
                         Err(error) => self.print(Line::Error(&format!("{ids} {error}"))),
                     }
                 }

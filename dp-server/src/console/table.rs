@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use dp_core::Metric;
+use dp_core::engine::text::escaped;
 
-use super::output::one_line;
+use super::width::{pad, pad_left, width};
 
 const HEAD: [&str; 11] =
     ["metric", "count", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", "rate"];
@@ -25,7 +26,7 @@ pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
 
 fn row(metric: &Metric) -> Vec<Cow<'_, str>> {
     let percentiles = PERCENTILES.map(|(_, percent)| metric.percentile(percent));
-    let mut row = vec![one_line(metric.name()), metric.count().to_string().into()];
+    let mut row = vec![escaped(metric.name()), metric.count().to_string().into()];
     let durations = [metric.min(), metric.mean()].into_iter().chain(percentiles);
     row.extend(durations.chain([metric.max()]).map(|duration| span(duration).into()));
     row.push(format!("{}/s", three_digits(metric.rate())).into());
@@ -34,14 +35,14 @@ fn row(metric: &Metric) -> Vec<Cow<'_, str>> {
 
 /// The first column to the left, the others to the right.
 fn align(rows: Vec<Vec<Cow<'_, str>>>) -> Vec<String> {
-    let width = |column: usize| {
+    let widest = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| width(cell)).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let widths: Vec<usize> = (0..HEAD.len()).map(widest).collect();
     let cell = |(column, (cell, width)): (usize, (&Cow<'_, str>, &usize))| match column {
-        0 => format!("{cell:<width$}"),
-        _ => format!("  {cell:>width$}"),
+        0 => pad(cell, *width),
+        _ => format!("  {}", pad_left(cell, *width)),
     };
     rows.iter().map(|row| row.iter().zip(&widths).enumerate().map(cell).collect()).collect()
 }
@@ -95,9 +96,12 @@ mod tests {
             row.resize(HEAD.len(), Cow::Borrowed(cell));
             row
         };
-        let lines = align(vec![row("metric", "p50"), row("µ", "1.00 µs"), row("long name", "9")]);
-        let widths: Vec<_> = lines.iter().map(|line| line.chars().count()).collect();
-        assert_eq!(widths, [9 + 10 * 9; 3]);
+        let names = ["metric", "µ", "long name", "語語", "e\u{301}"];
+        let cells = ["p50", "1.00 µs", "9", "語", "1"];
+        let lines =
+            align(names.into_iter().zip(cells).map(|(name, cell)| row(name, cell)).collect());
+        let widths: Vec<_> = lines.iter().map(|line| width(line)).collect();
+        assert_eq!(widths, [9 + 10 * 9; 5]);
         assert!(lines[1].starts_with("µ          1.00 µs  1.00 µs"), "{lines:?}");
         assert!(table(&[]).is_empty());
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dp_core::engine::WorkerStatus;
+use dp_core::engine::text::escaped;
 use dp_core::{WorkerId, fold_ids};
 
-use super::output::one_line;
 use super::table::span;
+use super::width::{pad, width};
 
 /// More workers than these are folded: nobody reads so many lines.
 const ONE_BY_ONE: usize = 24;
@@ -52,7 +53,7 @@ fn rows(workers: &[Shown<'_>]) -> Vec<String> {
             None => shown.rests(),
             Some((method, since)) => running(method, since, since),
         };
-        [shown.id.to_string(), shown.address.to_owned(), one_line(shown.version).into(), state]
+        [shown.id.to_string(), escaped(shown.address).into(), escaped(shown.version).into(), state]
     });
     align(rows.collect())
 }
@@ -72,7 +73,7 @@ fn folded(workers: &[Shown<'_>]) -> Vec<String> {
             (Some(method), Some(least), Some(most)) => running(method, least, most),
             _ => workers.first().map(|shown| shown.rests()).unwrap_or_default(),
         };
-        [ids, workers.len().to_string(), one_line(version).into(), state]
+        [ids, workers.len().to_string(), escaped(version).into(), state]
     });
     align(rows.collect())
 }
@@ -86,12 +87,11 @@ fn running(method: &str, least: Duration, most: Duration) -> String {
 
 /// All columns to the left.
 fn align(rows: Vec<[String; 4]>) -> Vec<String> {
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 4] = std::array::from_fn(width);
+    let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+    let widths: [usize; 4] = std::array::from_fn(widest);
     let line = |[a, b, c, d]: &[String; 4]| {
         let [wa, wb, wc, _] = widths;
-        format!("{a:<wa$}  {b:<wb$}  {c:<wc$}  {d}")
+        format!("{}  {}  {}  {d}", pad(a, wa), pad(b, wb), pad(c, wc))
     };
     rows.iter().map(line).collect()
 }
@@ -123,6 +123,14 @@ mod tests {
         assert_eq!(all.len(), 24);
         assert_eq!(all[0], "w1   192.0.2.7:1  1.0  idle");
         assert_eq!(all[1], "w2   192.0.2.7:1  1.0  running fetch for 3.00 s");
+    }
+
+    #[test]
+    fn columns_are_aligned_by_what_they_take_on_a_terminal() {
+        let ids = ["語", "e\u{301}", "w10"].map(|id| WorkerId::new(id).unwrap());
+        let shown = ids.iter().map(|id| Shown { id, address: "a", version: "1", running: None });
+        let lines = rows(&shown.collect::<Vec<_>>());
+        assert_eq!(lines, ["語   a  1  idle", "e\u{301}    a  1  idle", "w10  a  1  idle"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use dp_core::engine::text::{escaped, is_plain};
 use serde_json::Value;
 
 use super::json::{ended, metric_value};
@@ -14,7 +15,7 @@ const FIGURES: [&str; 10] =
 
 pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let mut row = |cells: [&str; 5]| {
-        let cells = cells.map(quoted);
+        let cells = cells.map(|cell| quoted(&safe(cell)));
         write!(out, "{}\r\n", cells.join(","))
     };
     row(["kind", "name", "field", "value", "time"])?;
@@ -55,11 +56,41 @@ fn number(value: &Value) -> String {
     value.to_string()
 }
 
+/// A cell that no spreadsheet takes for a formula, by OWASP's rule: one that begins like a formula gets
+/// an apostrophe before it, plain numbers aside. What would make it look like another text is escaped.
+fn safe(cell: &str) -> Cow<'_, str> {
+    let plain = |c: char| is_plain(c) || matches!(c, '\t' | '\r' | '\n');
+    let cell: Cow<'_, str> = match cell.chars().all(plain) {
+        true => cell.into(),
+        false => {
+            let mut safe = String::with_capacity(cell.len() + 16);
+            for c in cell.chars() {
+                match plain(c) {
+                    true => safe.push(c),
+                    false => safe.push_str(&escaped(c.encode_utf8(&mut [0; 4]))),
+                }
+            }
+            safe.into()
+        }
+    };
+    // The last four are what some spreadsheets take for the first four.
+    let formula = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    match cell.starts_with(formula) && !is_number(&cell) {
+        true => format!("'{cell}").into(),
+        false => cell,
+    }
+}
+
+fn is_number(cell: &str) -> bool {
+    let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
+    cell.chars().all(digits) && cell.parse::<f64>().is_ok()
+}
+
 /// In quotes where it takes them.
-fn quoted(cell: &str) -> Cow<'_, str> {
+fn quoted(cell: &str) -> String {
     match cell.contains(['"', ',', '\r', '\n']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")).into(),
-        false => cell.into(),
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
     }
 }
 
@@ -67,6 +98,31 @@ fn quoted(cell: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::report::example;
+
+    #[test]
+    fn no_cell_is_a_formula_and_numbers_stay_numbers() {
+        for (cell, expected) in [
+            ("=1+1", "'=1+1"),
+            ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+            ("-2+3", "'-2+3"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "'\r=1"),
+            ("＝1", "'＝1"),
+            ("-inf", "'-inf"),
+            ("-1.5e-3", "-1.5e-3"),
+            ("+7", "+7"),
+            ("a=1", "a=1"),
+            ("", ""),
+            ("a\u{202e}b\u{2028}\u{1b}", "a\\u{202e}b\\u{2028}\\u{1b}"),
+        ] {
+            assert_eq!(safe(cell), expected, "{cell:?}");
+        }
+        assert_eq!(
+            quoted(&safe("=HYPERLINK(\"a\",\"b\")")),
+            "\"'=HYPERLINK(\"\"a\"\",\"\"b\"\")\""
+        );
+    }
 
     #[test]
     fn every_fact_is_a_row_and_what_would_break_it_is_quoted() {

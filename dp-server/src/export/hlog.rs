@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dp_core::Metric;
+use dp_core::engine::text::is_plain;
 
 use crate::report::Report;
 
@@ -48,7 +49,7 @@ fn seconds(milliseconds: i64) -> String {
 
 /// A tag ends at a comma, and a line at its end.
 fn tag(name: &str) -> String {
-    let fits = |c: char| !(c == ',' || c.is_whitespace() || c.is_control());
+    let fits = |c: char| !(c == ',' || c.is_whitespace() || !is_plain(c));
     name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use dp_core::engine::text::{self, is_plain};
 use dp_core::{Metric, fold_ids};
 use jiff::tz::TimeZone;
 
@@ -177,8 +178,10 @@ pub(super) fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            // No character of HTML.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => safe.extend(c.escape_debug()),
+            // No character of HTML, or one that makes text look like other text.
+            c if !is_plain(c) && !matches!(c, '\n' | '\t') => {
+                safe.push_str(&text::escaped(c.encode_utf8(&mut [0; 4])));
+            }
             c => safe.push(c),
         }
     }
@@ -202,5 +205,6 @@ mod tests {
             assert!(!text.contains(host), "{host} in\n{text}");
         }
         assert_eq!(escaped("\u{0}\u{1b}[2J"), "\\0\\u{1b}[2J");
+        assert_eq!(escaped("\u{202e}\u{2028}"), "\\u{202e}\\u{2028}");
     }
 }

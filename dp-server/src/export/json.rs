@@ -6,6 +6,7 @@ use dp_core::Metric;
 use serde_json::{Value, json};
 
 use crate::console::PERCENTILES;
+use crate::json_text::write_json;
 use crate::report::{Report, WorkerEnd};
 
 pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -46,7 +47,7 @@ pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
             value
         })
         .collect();
-    serde_json::to_writer(
+    write_json(
         &mut *out,
         &json!({
             "run": report.worker(),

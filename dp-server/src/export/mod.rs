@@ -16,6 +16,7 @@ use thiserror::Error;
 
 pub(crate) use self::json::metric_value;
 
+use crate::private;
 use crate::report::Report;
 
 /// A file that a run's [`Report`] is written to. Its extension says in which format:
@@ -27,7 +28,8 @@ use crate::report::Report;
 /// | `.html` | a page with charts that needs nothing else, in light and dark |
 /// | `.hlog` | the histograms in the log format of HdrHistogram, in microseconds |
 ///
-/// What is there already is replaced, and only by a file that is complete.
+/// What is there already is replaced, and only by a file that is complete. A new file is its owner's
+/// alone; one that is replaced has the permissions of the one before.
 ///
 /// ```
 /// use dp_server::ReportFile;
@@ -137,8 +139,18 @@ impl ReportFile {
         // Through a link, so that the link stays one.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let part = path.with_file_name(name);
-        let written = File::create(&part)
-            .and_then(|file| self.fill(file, report))
+        // One of a process that was killed, or somebody's link to elsewhere.
+        let _ = fs::remove_file(&part);
+        let written = private::options()
+            .write(true)
+            .create_new(true)
+            .open(&part)
+            .and_then(|file| {
+                if let Ok(before) = fs::metadata(&path) {
+                    file.set_permissions(before.permissions())?;
+                }
+                self.fill(file, report)
+            })
             .and_then(|()| fs::rename(&part, &path));
         if written.is_err() {
             let _ = fs::remove_file(&part);
@@ -224,6 +236,20 @@ mod tests {
             assert!(fs::metadata(&path).unwrap().len() > 100, "{name}");
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_report_is_its_owners_alone_and_one_that_is_replaced_stays_as_open_as_it_was() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        example().save(&path).unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        example().save(&path).unwrap();
+        assert_eq!(mode(), 0o644);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod ends;
 #[cfg(unix)]
+mod guard;
+#[cfg(unix)]
 mod output;
 #[cfg(unix)]
 mod processes;

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
+use dp_core::engine::text::{escaped, escaped_but_tabs};
+
 use crate::terminal;
 
 /// A longer line comes in parts of so many bytes, each with the name.
@@ -27,18 +29,7 @@ pub(super) fn forward(name: &str, stream: impl Read) {
 fn labelled(name: &str, line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end_matches(['\n', '\r']);
-    let mut whole = String::with_capacity(name.len() + text.len() + 3);
-    whole.push_str(name);
-    whole.push_str(": ");
-    for char in text.chars() {
-        match char {
-            '\t' => whole.push(char),
-            char if char.is_control() => whole.extend(char.escape_debug()),
-            char => whole.push(char),
-        }
-    }
-    whole.push('\n');
-    whole
+    format!("{}: {}\n", escaped(name), escaped_but_tabs(text))
 }
 
 #[cfg(test)]
@@ -50,5 +41,7 @@ mod tests {
         assert_eq!(labelled("c1", b"hello\r\n"), "c1: hello\n");
         assert_eq!(labelled("c1", b"a\tb \x1b[31m\xff"), "c1: a\tb \\u{1b}[31m\u{fffd}\n");
         assert_eq!(labelled("c1", b"\n"), "c1: \n");
+        let hostile = "\u{9b}2J\u{202e}\u{200b}";
+        assert_eq!(labelled("c1", hostile.as_bytes()), "c1: \\u{9b}2J\\u{202e}\\u{200b}\n");
     }
 }

@@ -18,6 +18,7 @@ use rustix::process::{
 use tokio::sync::watch;
 
 use super::ends::{self, End};
+use super::guard::Guard;
 use super::{Launch, NOT_FOR_CLIENTS, Part, Reached, failed, output, server_address};
 use crate::start::StartError;
 use crate::time;
@@ -44,6 +45,8 @@ pub(crate) struct Launched {
     ending: Arc<AtomicBool>,
     /// Those that have ended.
     ends: watch::Sender<Vec<End>>,
+    /// Ends them where this process is killed.
+    guard: Option<Guard>,
 }
 
 #[derive(Debug)]
@@ -67,12 +70,21 @@ impl Launched {
         let id = std::env::var("DP_ID").ok().filter(|id| !id.is_empty());
         let ending = Arc::new(AtomicBool::new(false));
         let ends = watch::Sender::default();
-        let mut launched =
-            Self { processes: Vec::new(), ending: ending.clone(), ends: ends.clone() };
+        let guard = Guard::start().map_err(|source| failed(launch, source))?;
+        let mut launched = Self {
+            processes: Vec::new(),
+            ending: ending.clone(),
+            ends: ends.clone(),
+            guard: Some(guard),
+        };
         for part in launch.parts(worker, id.as_deref()) {
             let environment = launch.environment(&part, &server, &reached);
             let process = Process::start(&launch.command, part, environment, &ending, &ends);
-            launched.processes.push(process.map_err(|source| failed(launch, source))?);
+            let process = process.map_err(|source| failed(launch, source))?;
+            let watched =
+                launched.guard.as_mut().map_or(Ok(()), |guard| guard.watch(process.group));
+            launched.processes.push(process);
+            watched.map_err(|source| failed(launch, source))?;
         }
         let (count, command) = (launch.clients, &launch.command);
         tracing::info!("launched {count} of `{command}`, which find this server at {server}");
@@ -126,6 +138,9 @@ impl Launched {
         }
         within(LAST_WORDS, || processes.iter().all(|process| !process.speaks()));
         forget(&processes);
+        if let Some(guard) = self.guard.take() {
+            guard.over();
+        }
     }
 }
 
@@ -225,7 +240,7 @@ impl Process {
     }
 }
 
-fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let work = move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             tracing::error!("what looks after a launched process panicked, which is a bug in dp");

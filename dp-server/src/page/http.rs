@@ -17,19 +17,20 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::body::{self, Reply};
 use super::guard::Guard;
 use super::hub::Hub;
+use super::patient::Patient;
+use super::places::{Place, Places};
 use super::{actions, assets, prometheus, results};
+use crate::json_text::json_text;
 use crate::run::Runner;
 
-/// So many connections are served at a time, those of browsers that only watch included.
-const MAX_CONNECTIONS: usize = 256;
-/// The time for TLS, and for the head of a request.
+/// The time for TLS, for the head of a request, and for its body; and how long a peer may read nothing of
+/// what is written to it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A wrong token takes that long, so that guessing does.
 const WRONG_TOKEN: Duration = Duration::from_millis(300);
@@ -74,7 +75,7 @@ impl<W: DistributedWorker> Site<W> {
     }
 
     async fn accept(site: Arc<Self>, listener: Arc<TcpListener>) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::new();
         let mut connections = JoinSet::new();
         loop {
             while let Some(ended) = connections.try_join_next() {
@@ -84,13 +85,14 @@ impl<W: DistributedWorker> Site<W> {
                     );
                 }
             }
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let site = site.clone();
+                    let (site, place) = (site.clone(), places.stranger());
                     connections.spawn(async move {
-                        site.connection(stream).await;
-                        drop(place);
+                        tokio::select! {
+                            () = site.connection(stream, &place) => {}
+                            () = place.leave() => {}
+                        }
                     });
                 }
                 // Out of file descriptors, as a rule: some will be free again.
@@ -102,13 +104,14 @@ impl<W: DistributedWorker> Site<W> {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: &Arc<Place>) {
         let _ = stream.set_nodelay(true);
+        let stream = Patient::new(stream, PATIENCE);
         let gate = ServerGate { tls: self.tls.clone(), token: None };
         let Ok(Ok((stream, _))) = timeout(PATIENCE, gate.admit(stream)).await else { return };
         let service = service_fn(|request| {
-            let site = self.clone();
-            async move { Ok::<_, Infallible>(site.respond(request).await) }
+            let (site, place) = (self.clone(), place.clone());
+            async move { Ok::<_, Infallible>(site.respond(request, &place).await) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -121,7 +124,7 @@ impl<W: DistributedWorker> Site<W> {
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Reply> {
+    async fn respond(&self, request: Request<Incoming>, place: &Place) -> Response<Reply> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let asset = assets::find(path).filter(|_| self.served == Served::Page);
@@ -132,6 +135,9 @@ impl<W: DistributedWorker> Site<W> {
                     sleep(WRONG_TOKEN).await;
                 }
                 error(refusal.status, refusal.why)
+            }
+            Ok(()) if !open && !place.is_known() => {
+                error(StatusCode::SERVICE_UNAVAILABLE, "too many connections to this page already")
             }
             Ok(()) => match asset.filter(|_| open) {
                 Some(asset) => reply(asset.kind, asset.text),
@@ -183,8 +189,17 @@ impl<W: DistributedWorker> Site<W> {
                 Err(why) => error(StatusCode::NOT_FOUND, &why),
             },
             ("POST", _, Served::Page) => {
-                let Some(body) = body::read(body).await else {
-                    return error(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long");
+                let body = match timeout(PATIENCE, body::read(body)).await {
+                    Ok(Some(body)) => body,
+                    Ok(None) => {
+                        return error(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long");
+                    }
+                    Err(_) => {
+                        return error(
+                            StatusCode::REQUEST_TIMEOUT,
+                            "the request did not end in time",
+                        );
+                    }
                 };
                 match actions::act(runner, path, &body).await {
                     Some(Ok(value)) => json_reply(&value),
@@ -204,7 +219,7 @@ pub(super) fn reply(kind: &'static str, body: impl Into<Reply>) -> Response<Repl
 }
 
 fn json_reply(value: &Value) -> Response<Reply> {
-    reply("application/json", value.to_string())
+    reply("application/json", json_text(value))
 }
 
 fn error(status: StatusCode, why: &str) -> Response<Reply> {

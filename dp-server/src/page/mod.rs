@@ -10,6 +10,8 @@ mod body;
 mod guard;
 mod http;
 mod hub;
+mod patient;
+mod places;
 mod prometheus;
 mod results;
 mod series;

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use dp_core::engine::text::escaped;
 use dp_core::engine::{DURATION_BOUNDS, WorkerStatus};
 use dp_core::{DistributedWorker, Metric};
 use hyper::Response;
@@ -145,7 +146,10 @@ fn recorded(out: &mut MetricsEncoder<&mut Vec<u8>>, measured: &[Metric]) -> io::
         }
         let bounds = DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
         let sum = metric.mean().as_secs_f64() * metric.count() as f64;
-        vec = vec.histogram(&[("metric", metric.name())], bounds.zip(counts), sum)?;
+        // A line end is written as an escape of the format's own.
+        let name: Vec<_> = metric.name().split('\n').map(escaped).collect();
+        let name = name.join("\n");
+        vec = vec.histogram(&[("metric", name.as_str())], bounds.zip(counts), sum)?;
     }
     Ok(())
 }

@@ -80,6 +80,11 @@ impl Terminal {
     }
 }
 
+/// How many columns the terminal has; 80 where it does not say.
+pub(crate) fn columns() -> usize {
+    mode::columns().unwrap_or(80)
+}
+
 /// As `TERM` says.
 fn can_move_the_cursor() -> bool {
     match std::env::var("TERM") {

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use dp_core::engine::text::escaped;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::edited::Edited;
 use super::mode;
+use crate::console::{cut, width};
 
 /// How much may wait to be shown, in bytes; the console waits then.
 const BUFFER: usize = 64 * 1024;
@@ -103,7 +105,7 @@ pub(super) fn start(edited: Edited) -> io::Result<(Screen, DuplexStream, Showing
     if io::stderr().is_terminal() {
         *logs() = Some(screen.clone());
     }
-    let painter = Painter { output: unbuffered()?, edited, progress: None, shown: false };
+    let painter = Painter { output: unbuffered()?, edited, progress: None, shown: 0 };
     let (done, showing) = mpsc::channel();
     thread::Builder::new().name("dp-screen".to_owned()).spawn(move || {
         if let Ok(runtime) = Builder::new_current_thread().build() {
@@ -181,7 +183,8 @@ struct Painter<O> {
     output: O,
     edited: Edited,
     progress: Option<String>,
-    shown: bool,
+    /// How wide the progress line is that is on the screen; 0 where there is none.
+    shown: usize,
 }
 
 impl<O: Write> Painter<O> {
@@ -199,20 +202,27 @@ impl<O: Write> Painter<O> {
     }
 
     fn paint(&mut self, text: &str) {
-        let columns = mode::columns().unwrap_or(80);
+        self.paint_in(text, super::columns());
+    }
+
+    fn paint_in(&mut self, text: &str, columns: usize) {
         let around = self.edited.around(columns);
         let mut all = around.before;
-        if self.shown && !around.moved {
-            all.push_str(ERASE);
+        if !around.moved {
+            // A terminal that was made narrower has broken the line into several.
+            (0..self.shown.div_ceil(columns)).for_each(|_| all.push_str(ERASE));
         }
         all.push_str(text);
         if !text.is_empty() && !text.ends_with('\n') {
             all.push('\n');
         }
-        self.shown = self.progress.is_some();
+        self.shown = 0;
         if let Some(progress) = &self.progress {
             // A line that wraps could not be erased as one.
-            all.extend(progress.chars().take(columns - 1));
+            let progress = escaped(progress);
+            let line = cut(&progress, columns.saturating_sub(1));
+            self.shown = width(line).max(1);
+            all.push_str(line);
             all.push('\n');
         }
         all.push_str(&around.behind);
@@ -227,5 +237,32 @@ pub(crate) fn restore() {
         // The prompt that nobody will answer.
         let mut output = io::stdout();
         let _ = output.write_all(b"\r\x1b[K").and_then(|()| output.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_progress_line_is_cut_by_its_width_and_erased_as_a_whole_where_the_terminal_became_narrower()
+     {
+        let edited = Edited::default();
+        let mut painter = Painter { output: Vec::new(), edited, progress: None, shown: 0 };
+        painter.progress = Some("語".repeat(20));
+        painter.paint_in("", 24);
+        assert_eq!(
+            String::from_utf8(std::mem::take(&mut painter.output)).unwrap(),
+            "語語語語語語語語語語語\n"
+        );
+        // Its 22 columns are three rows of 10.
+        painter.progress = None;
+        painter.paint_in("", 10);
+        assert_eq!(
+            String::from_utf8(std::mem::take(&mut painter.output)).unwrap(),
+            ERASE.repeat(3)
+        );
+        painter.paint_in("x\n", 10);
+        assert_eq!(painter.output, b"x\n");
     }
 }

@@ -271,3 +271,51 @@ async fn metrics_alone_are_served_without_the_page() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn strangers_who_neither_ask_nor_read_keep_nobody_out() {
+    let token = Token::new("a secret that nobody guesses").unwrap();
+    let server = Server::<Measuring>::builder().bind("127.0.0.1:0").token(token);
+    let server = server.page("127.0.0.1:0").start().await.unwrap();
+    let page = server.page_addr().unwrap();
+    let given = "Authorization: Bearer a secret that nobody guesses\r\n";
+    // One that may ask, and watches.
+    let mut watching = TcpStream::connect(page).await.unwrap();
+    let request = format!("GET /api/events HTTP/1.1\r\nHost: {page}\r\n{given}\r\n");
+    watching.write_all(request.as_bytes()).await.unwrap();
+    soon("a status", watching.read_exact(&mut [0; 12])).await.unwrap();
+    let ways = [
+        String::new(),
+        "GET / HTT".to_owned(),
+        format!("GET /page.js HTTP/1.1\r\nHost: {page}\r\n\r\n").repeat(50),
+        format!(
+            "POST /api/run HTTP/1.1\r\nHost: {page}\r\nContent-Type: application/json\r\n\
+             Content-Length: 9\r\n\r\n{{"
+        ),
+    ];
+    let mut strangers = Vec::new();
+    for way in ways.iter().cycle().take(300) {
+        let mut stream = TcpStream::connect(page).await.unwrap();
+        let _ = stream.write_all(way.as_bytes()).await;
+        strangers.push(stream);
+    }
+    assert_eq!(ask(page, "GET /metrics", given, "").await.0, 200);
+    assert_eq!(get(page, "/").await.0, 200);
+    // Who watches is not among those that had to go.
+    soon("an event", watching.read_exact(&mut [0; 64])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_is_given_up() {
+    let server = server::<Measuring>(1).await;
+    let page = server.page_addr().unwrap();
+    let mut stream = TcpStream::connect(page).await.unwrap();
+    let request = format!(
+        "POST /api/run HTTP/1.1\r\nHost: {page}\r\nContent-Type: application/json\r\n\
+         Content-Length: 9\r\n\r\n{{"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    soon("the end", stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
+}

@@ -15,6 +15,21 @@ function make(tag, attributes = {}, ...inside) {
   return element;
 }
 
+/** `text` with invisible characters, and those that turn its direction, written out. */
+function plain(text) {
+  return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
+/** JSON in which every text, and every name, is plain. */
+function parse(text) {
+  return JSON.parse(text, (_, value) => {
+    if (typeof value === "string") return plain(value);
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+    const names = Object.keys(value);
+    return names.every((name) => plain(name) === name) ? value : Object.fromEntries(names.map((name) => [plain(name), value[name]]));
+  });
+}
+
 // ---- Asking the server
 
 let token = sessionStorage.getItem("dp-token") ?? "";
@@ -52,7 +67,7 @@ function login(wrong) {
 async function act(path, body = {}, signal) {
   try {
     const answer = await ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
-    const value = await answer.json();
+    const value = parse(await answer.text());
     if (answer.ok) return value;
     complain(value.error);
   } catch (error) {
@@ -75,7 +90,7 @@ async function listen() {
   for (let pause = 500; ; pause = Math.min(pause * 2, 5_000)) {
     try {
       const answer = await ask("api/events");
-      if (!answer.ok) throw new Error((await answer.json()).error);
+      if (!answer.ok) throw new Error((parse(await answer.text())).error);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
@@ -83,7 +98,7 @@ async function listen() {
         if (done) break;
         const events = (text + value).split("\n\n");
         text = events.pop();
-        for (const event of events) take(JSON.parse(event.slice("data: ".length)));
+        for (const event of events) take(parse(event.slice("data: ".length)));
         pause = 500;
       }
     } catch (error) {
@@ -373,7 +388,7 @@ let recorded = { lines: [], folded: [], failures: [], total: 0 }, rows = 200;
 async function results(live) {
   try {
     const answer = await ask(live ? "api/results?live" : "api/results");
-    recorded = await answer.json();
+    recorded = parse(await answer.text());
     const last = state.past.at(-1);
     $("results-of").textContent = live ? "recorded so far" : last ? `of run ${last.number}` : "";
     rows = 200;
@@ -451,7 +466,7 @@ $("base").addEventListener("change", drawComparison);
 for (const button of document.querySelectorAll("[data-report]")) {
   button.addEventListener("click", async () => {
     const answer = await ask(`api/report?${button.dataset.report}`);
-    if (!answer.ok) return complain((await answer.json()).error);
+    if (!answer.ok) return complain((parse(await answer.text())).error);
     const url = URL.createObjectURL(await answer.blob());
     make("a", { href: url, download: `${state.worker}-run-${state.past.at(-1)?.number}.${button.dataset.report}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
