@@ -329,7 +329,7 @@ impl<W: DistributedWorker> Group<W> {
     /// those of the others.
     pub async fn metrics(&self) -> Result<Vec<Metric>, BroadcastError> {
         let (metrics, failures, outcomes) = self.measured(None, self.0.roster.whole).await;
-        if failures.is_empty() { Ok(metrics) } else { Err(BroadcastError::new(outcomes)) }
+        if failures.is_empty() { Ok(metrics) } else { Err(BroadcastError::new(outcomes, None)) }
     }
 
     /// Gathers what the workers have measured, merged over those that answered within `timeout`;

@@ -322,6 +322,7 @@ pub struct ServerArgs {
         long,
         env = "DP_MAX_WORKERS_PER_CLIENT",
         value_name = "N",
+        value_parser = args::count(),
         help_heading = "Limits",
         hide_short_help = true
     )]

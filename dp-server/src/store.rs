@@ -233,7 +233,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn full() -> Store {
         let path = Path::new("/dev/full");
-        Store::of(path, File::options().read(true).append(true).open(path).unwrap())
+        Store::of(
+            path,
+            File::options().read(true).append(true).open(path).unwrap(),
+            StoredLines::default(),
+        )
     }
 
     #[cfg(unix)]

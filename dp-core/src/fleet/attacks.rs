@@ -102,7 +102,7 @@ impl Attacker {
     }
 
     async fn departed(self) -> String {
-        self.served.await.unwrap().unwrap().reason
+        self.served.await.unwrap().unwrap().reason.to_string()
     }
 }
 

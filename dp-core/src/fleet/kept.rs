@@ -8,9 +8,9 @@ use bytes::Bytes;
 use crate::id::WorkerId;
 use crate::limits::Limits;
 use crate::metrics::WorkerMetrics;
+use crate::record;
 use crate::record::{Recorded, ResultLine, WorkerRecord};
 use crate::wire::{MeasuredNews, Record};
-use crate::{codec, record};
 
 /// A record takes so many bytes beside what is in it.
 const RECORD: usize = 256;

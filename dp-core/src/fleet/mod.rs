@@ -49,11 +49,11 @@ use crate::worker::DistributedWorker;
 pub use barriers::{Awaited, BarrierStatus};
 pub(crate) use core::{Core, MethodNames};
 pub use frequency::FrequencyError;
+#[cfg(feature = "args")]
+pub(crate) use frequency::{FREQUENCIES, check as check_frequency};
 pub use given_up::GivenUp;
 #[cfg(test)]
 pub(crate) use kept_out::KEPT_OUT;
-#[cfg(feature = "args")]
-pub(crate) use frequency::{FREQUENCIES, check as check_frequency};
 pub use logs::{ForwardedLine, ForwardedLogs};
 pub use maps::MapStatus;
 pub use serve::{Admitted, Departure, Peer, ServeError};

@@ -128,7 +128,13 @@ mod tests {
     #[test]
     fn columns_are_aligned_by_what_they_take_on_a_terminal() {
         let ids = ["語", "e\u{301}", "w10"].map(|id| WorkerId::new(id).unwrap());
-        let shown = ids.iter().map(|id| Shown { id, address: "a", version: "1", running: None });
+        let shown = ids.iter().map(|id| Shown {
+            id,
+            address: "a",
+            version: "1",
+            running: None,
+            postponed: None,
+        });
         let lines = rows(&shown.collect::<Vec<_>>());
         assert_eq!(lines, ["語   a  1  idle", "e\u{301}    a  1  idle", "w10  a  1  idle"]);
     }

@@ -6,7 +6,7 @@ mod slurm;
 mod ssh;
 mod systemd;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dp_tests::{Program, have, search_path};
