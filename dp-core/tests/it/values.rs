@@ -96,7 +96,7 @@ impl Values {
         ctx.server().keep(Bomb(bomb)).await
     }
     #[remote]
-    async fn from_server(&self, ctx: &Context<Self>, bomb: u8) -> Result<(), CallError> {
+    async fn answer_of_server(&self, ctx: &Context<Self>, bomb: u8) -> Result<(), CallError> {
         ctx.server().lend(bomb).await.map(drop)
     }
     #[remote]
@@ -156,7 +156,7 @@ async fn equal_values_fold_in_whatever_order_they_print() {
     }
     for method in ["set", "table"] {
         let values = master.call_json(method, vec![]).unwrap().await.unwrap().into_values();
-        assert!(values.iter().all(|value| value.to_string() == values[0].to_string()));
+        assert!(values.iter().all(|value| *value == values[0]));
     }
 }
 
@@ -213,7 +213,7 @@ async fn a_panic_of_a_types_own_code_costs_the_one_call() {
         }
         let error = master.to_server(bomb).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
-        let error = master.from_server(bomb).await.unwrap_err();
+        let error = master.answer_of_server(bomb).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
         assert!(master.give(bomb).quorum(3).await.is_err());
     }
