@@ -85,6 +85,8 @@ fn readme_help_environment_and_builder_know_the_same_options() {
         ("tls-cert", "tls"),
         ("tls-key", "tls"),
         ("max-queued", "max_queued_bytes"),
+        ("max-kept", "max_kept_bytes"),
+        ("max-kept-per-client", "max_kept_bytes_per_client"),
     ];
     let help = command().render_long_help().to_string();
     for arg in command().get_arguments().filter(|arg| arg.get_long() != Some("help")) {

@@ -28,11 +28,10 @@ fn are_in(server: &mut Program, method: &str, workers: usize) {
 }
 
 #[test]
-fn what_only_asks_is_answered_while_a_run_goes_on_and_from_behind_lines_that_wait() {
+fn what_only_asks_is_answered_while_a_run_goes_on_and_overtakes_no_line_that_waits() {
     let (mut server, clients) = start("endless", 2, &[]);
     server.type_line("/run");
     are_in(&mut server, "endless", 2);
-    server.type_line("/call greet \"Ada\"");
     server.type_line("/freq 2.5");
     server.type_line("/freq");
     assert_eq!(server.line(), "2.5");
@@ -46,12 +45,15 @@ fn what_only_asks_is_answered_while_a_run_goes_on_and_from_behind_lines_that_wai
     assert_eq!(server.line(), "2.5");
     server.type_line("/help");
     server.lines_until(&help_line("/help"));
+    server.type_line("/call greet \"Ada\"");
+    server.type_line("/freq");
     server.type_line("/cancel");
     let lines = server.lines_until("failed");
     assert!(lines.contains(&"error: cancelled".to_owned()), "{lines:?}");
-    // Now it is the other one's turn.
+    // Now it is the others' turn.
     assert_eq!(server.line(), "c1 → \"c1: hello Ada\"");
     assert_eq!(server.line(), "c2 → \"c2: hello Ada\"");
+    assert_eq!(server.line(), "2.5");
     server.quit();
     clients.into_iter().for_each(Client::ends_well);
 }

@@ -25,6 +25,8 @@ where
         // Programs know by the order of the answers where one ends, but for that to `/run`, which has
         // an end of its own.
         let at_once = self.screen.is_some() || self.under.name == parse::RUN;
+        // Nor does an answer overtake a command that waits: a script may have written all at once.
+        let at_once = at_once && (self.screen.is_some() || self.input.waiting() == 0);
         // There is no end to what is answered and not read.
         let at_once = at_once && !self.printer.is_full();
         let Ok(Some(line)) = &next else {

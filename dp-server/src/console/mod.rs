@@ -45,8 +45,9 @@
 //!
 //! ## At once
 //! While a command is under way, input is read ahead (1,024 lines and 1 MiB at the most). What takes no time
-//! is then carried out when it is read, also from behind lines that wait for their turn: `/workers`,
-//! `/methods`, `/help`, `/freq` with and without a value, `/kick`, and errors in what was typed. A frequency
+//! is then carried out when it is read: `/workers`,
+//! `/methods`, `/help`, `/freq` with and without a value, `/kick`, and errors in what was typed. On a terminal
+//! it also overtakes lines that wait for their turn, in a pipe it does not. A frequency
 //! holds for the run under way, too. The lines of such an answer come together, in between those of the
 //! command under way. In a pipe this holds while a `/run` is under way, whose end is a line of its own, `ok`
 //! or `failed`. Where one ends of the other commands a program knows only by what it wrote next, so behind
