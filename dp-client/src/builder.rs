@@ -12,8 +12,7 @@ use dp_core::{DistributedWorker, WorkerInfo};
 
 use crate::client::{Client, ClientError};
 
-/// How many workers one client hosts at the most: as many as a server takes of all clients together,
-/// unless it is told another number.
+/// The maximum number of workers of one client. It is the default maximum of a server for all its clients.
 pub(crate) const MAX_WORKERS: usize = 1 << 20;
 
 /// Settings of a [`Client`] that is about to run; made by [`Client::builder`].

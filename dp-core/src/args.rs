@@ -153,7 +153,7 @@ pub fn count_up_to(most: usize) -> Named<impl TypedValueParser<Value = usize>> {
     })
 }
 
-/// A number of something of which there may be none: from 0 to 4294967295.
+/// A number that may be zero: from 0 to 4294967295.
 pub fn count_or_none() -> impl TypedValueParser<Value = usize> {
     parsed(|text: &str| {
         let number = text.trim().parse().ok().filter(|number| *number <= MAX_COUNT);

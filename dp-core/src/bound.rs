@@ -9,14 +9,14 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 pub(crate) const MAX_MESSAGE: usize = 8 << 10;
 /// The longest text of one of its causes.
 pub(crate) const MAX_CAUSE: usize = 2 << 10;
-/// So many causes of a failure are told.
+/// The maximum number of causes that a failure has.
 pub(crate) const MAX_CAUSES: usize = 32;
 /// A peer that sends more causes than this breaks the protocol: they would only be thrown away.
 pub(crate) const MAX_CAUSES_SENT: usize = 256;
 /// The longest name of a method, or of a worker's type; and the longest signature.
 pub(crate) const MAX_NAME: usize = 256;
 pub(crate) const MAX_SIGNATURE: usize = 4 << 10;
-/// So many methods a worker may have, and so many functions its server.
+/// The maximum number of a worker's methods, and of its server's functions.
 pub(crate) const MAX_METHODS: usize = 4_096;
 /// The longest id, address or reason that comes from a peer.
 pub(crate) const MAX_REASON: usize = 2 << 10;
